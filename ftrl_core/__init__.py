@@ -1,0 +1,24 @@
+"""The fold: hashed sparse features, FTRL-Proximal, deterministic to the bit, and no I/O.
+
+Reading order: errors, limits, position, config, hashing, batch, entry, kernels, table,
+deduplication, metrics, model, checkpoint, loader, snapshot_file, warmup.
+"""
+
+from ftrl_core.batch import ExampleBatch
+from ftrl_core.config import Hyperparameters, ModelConfig
+from ftrl_core.errors import ClickfoldError
+from ftrl_core.limits import Limits
+from ftrl_core.model import Model
+from ftrl_core.position import Position
+from ftrl_core.warmup import warm_up
+
+__all__ = [
+    "ClickfoldError",
+    "ExampleBatch",
+    "Hyperparameters",
+    "Limits",
+    "Model",
+    "ModelConfig",
+    "Position",
+    "warm_up",
+]

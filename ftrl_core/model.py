@@ -1,0 +1,211 @@
+"""The model: a weight table and all else that the fold keeps, changed by `apply` alone.
+
+A model at a position is a function of its configuration and its log up to there, and of nothing
+else: no clock, no random source, no setting, and no dependence on how examples were grouped into
+entries. The live path, replay, recovery, offline training, tests and benchmarks call this code.
+
+What `apply` cannot do without I/O is the caller's: a `restore` entry names pages that have to be
+read (`restored` then moves the loaded model to the entry's position), and a `delete` entry ends
+the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ftrl_core import kernels
+from ftrl_core.batch import U8, ExampleBatch
+from ftrl_core.config import ModelConfig
+from ftrl_core.constants import fold_constants, weight_of
+from ftrl_core.deduplication import DUPLICATE, Deduplication
+from ftrl_core.entry import ControlEntry, Entry, ExamplesEntry, Requests, decode, whole_request
+from ftrl_core.errors import BadEntry, PositionNotNext
+from ftrl_core.hashing import feature_hash, name_hash
+from ftrl_core.kernels import F64
+from ftrl_core.metrics import Metrics
+from ftrl_core.position import START, Position
+from ftrl_core.reconfigure import changed_config, grown, keep_weights
+from ftrl_core.table import WeightTable
+
+NAMES_MAX = 65_536
+
+
+@dataclass(slots=True)
+class Applied:
+    """What folding one entry of examples said about each row and each request.
+
+    predictions float64[rows], made before learning the row; NaN where it was not learned
+    verdicts    uint8[rows]: LEARN, DUPLICATE or CONFLICT (see deduplication)
+    requests    the entry's request table
+    """
+
+    predictions: F64
+    verdicts: U8
+    requests: Requests
+
+
+class Model:
+    """FTRL-Proximal over hashed features, at one position of its log."""
+
+    def __init__(self, config: ModelConfig | Mapping[str, Any] | None = None) -> None:
+        if not isinstance(config, ModelConfig):
+            config = ModelConfig.from_dict(config or {})
+        self.position: Position = START
+        self.examples = 0  # learned into these weights; also seeds the dither
+        self.duplicates = 0
+        self.bias: F64 = np.zeros(2 * config.lanes)
+        self.table = WeightTable(config.table_bits, config.lanes)
+        self.metrics = Metrics()
+        self.deduplication = Deduplication(config.deduplication_window)
+        self.names: dict[int, str] = {}  # name hash to name, as `names` entries told
+        self.names_seq = 0
+        self._take_config(config)
+
+    def _take_config(self, config: ModelConfig) -> None:
+        self.config = config
+        self._constants = fold_constants(config)
+
+    def apply(self, position: Position, entry: Entry | bytes, time_ms: int = 0) -> Applied | None:
+        """Fold the entry at the next position; the only way in which a model changes.
+
+        entry is a decoded entry or a payload; time_ms the entry's append time, the fold's only
+        clock. Returns what was learned, None for a control entry. Raises PositionNotNext, BadEntry
+        (also for restore and delete, which are the caller's); then nothing has changed.
+        """
+        if position.seq != self.position.seq + 1 or position.epoch < self.position.epoch:
+            raise PositionNotNext(f"{position} does not follow {self.position}")
+        if isinstance(entry, bytes):
+            entry = decode(entry)
+        if isinstance(entry, ControlEntry):
+            self._control(entry, position.seq)
+            applied = None
+        else:
+            applied = self._fold(entry, time_ms, position.seq)
+        self.position = position
+        return applied
+
+    def _fold(self, entry: ExamplesEntry, time_ms: int, seq: int) -> Applied:
+        batch = entry.batch
+        verdicts = self.deduplication.judge(entry.requests, batch.event_ids, time_ms, seq)
+        predictions, logits = np.empty(batch.rows), np.empty(batch.rows)
+        self.examples = kernels.learn_batch(
+            self.table.cells,
+            self.bias,
+            self._constants,
+            self.config.hash_seed,
+            self.examples,
+            batch.row_offsets,
+            batch.feature_hashes,
+            batch.values,
+            batch.labels,
+            batch.weights,
+            verdicts,
+            self.table.page_seqs,
+            self.table.page_shift,
+            seq,
+            logits,
+            predictions,
+        )
+        self.metrics.update(logits, predictions, batch.labels, batch.weights, verdicts)
+        self.duplicates += int(np.count_nonzero(verdicts == DUPLICATE))
+        return Applied(predictions, verdicts, entry.requests)
+
+    def _control(self, entry: ControlEntry, seq: int) -> None:
+        if entry.op in ("restore", "delete"):
+            raise BadEntry(f"a {entry.op} entry is not folded by the model itself")
+        if entry.op == "names":
+            for name in entry.fields["names"]:
+                if len(self.names) < NAMES_MAX:
+                    self.names[name_hash(name, self.config.hash_seed)] = name
+            self.names_seq = seq
+        if entry.op == "configure":
+            after = changed_config(self.config, entry.fields["config"])
+            keep_weights(self.config, after, self.table, self.bias, seq)
+            self.table = grown(self.table, after.table_bits, seq)
+            self._take_config(after)
+
+    def restored(self, position: Position) -> None:
+        """Move a model just loaded from a restored checkpoint to the restore entry's position.
+
+        Progressive metrics begin anew; every page counts as changed at this position.
+        """
+        self.metrics = Metrics()
+        self.table.touch_all(position.seq)
+        self.deduplication.segment_seqs[:] = position.seq
+        self.names_seq = position.seq
+        self.position = position
+
+    def predict(self, batch: ExampleBatch) -> F64:
+        """float64[rows]: the probability of a click for each row; changes nothing."""
+        out = np.empty(batch.rows)
+        kernels.predict_batch(
+            self.table.cells,
+            self.bias,
+            self._constants,
+            batch.row_offsets,
+            batch.feature_hashes,
+            batch.values,
+            out,
+        )
+        return out
+
+    def learn(self, batch: ExampleBatch, time_ms: int = 0) -> F64:
+        """Fold a batch as the next entry; float64[rows] of predictions made before learning.
+
+        A row whose event id is in the window is not learned again and has NaN.
+        """
+        position = Position(max(self.position.epoch, 1), self.position.seq + 1)
+        applied = self.apply(position, ExamplesEntry(batch, whole_request(batch)), time_ms)
+        assert applied is not None
+        return applied.predictions
+
+    def digest(self) -> str:
+        """32 hex digits over the arithmetic's configuration, the bias and all non-zero slots.
+
+        Equal for equal weights, whatever the position, the epoch and the grouping into entries.
+        """
+        checksums = self.table.checksums()
+        pages = np.flatnonzero(checksums)
+        h = hashlib.blake2b(self.config.arithmetic(), digest_size=16)
+        h.update(self.bias.tobytes())
+        h.update(pages.astype(np.uint64).tobytes())
+        h.update(checksums[pages].tobytes())
+        return h.hexdigest()
+
+    def state_digest(self) -> str:
+        """32 hex digits over everything the fold keeps, position included."""
+        from ftrl_core.checkpoint import state_segments  # it imports this module
+
+        h = hashlib.blake2b(self.digest().encode(), digest_size=16)
+        h.update(f"{self.position} {self.config.deduplication_window}".encode())
+        for segment in state_segments(self):
+            h.update(len(segment).to_bytes(8, "little"))
+            h.update(segment)
+        return h.hexdigest()
+
+    def stats(self) -> dict[str, Any]:
+        """Progressive figures and counts; None where there is nothing to divide."""
+        return {
+            "position": str(self.position),
+            "examples": self.examples,
+            "duplicates": self.duplicates,
+            **self.metrics.summary(),
+        }
+
+    def record(self, name: str, value: str | None = None) -> dict[str, float]:
+        """slot, z, n and weight of a feature: categorical with a value, a number without."""
+        hashed = name_hash(name, self.config.hash_seed)
+        if value is not None:
+            hashed = feature_hash(value, hashed)
+        slot = hashed & ((1 << self.config.table_bits) - 1)
+        z, n = self.table.cells[2 * slot : 2 * slot + 2]
+        return {"slot": slot, "z": float(z), "n": float(n), "weight": self.weight(z, n)}
+
+    def weight(self, z: float, n: float) -> float:
+        """The weight of a coordinate with this state under the model's configuration."""
+        return weight_of(self.config, z, n)

@@ -1,0 +1,96 @@
+"""The weight table: slot records in pages, and for each page the seq of its last change.
+
+    cells      float32[2 * lanes * slots]; the record of slot s begins at 2 * lanes * s and is
+               z of every lane, then n of every lane
+    page       consecutive records, 32 KiB (4,096 slots when lanes = 1); the unit of a checkpoint
+    page_seqs  int64[pages]: seq of the last entry that touched the page, 0 when none ever did
+
+A page is dirty against a checkpoint when its seq is greater than the checkpoint's: a number, not
+a bit, so that it stays right whoever wrote the checkpoint. An untouched slot is all zero, and a
+page of zeros is not stored anywhere: its checksum is 0.
+
+A page's checksum is XXH64 of its bytes (0 moved to 1), kept until the page changes: the digest of
+a large table after a little learning costs only the pages touched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ftrl_core.batch import F32, I64, U8, U64
+from ftrl_core.hashing import xxh64_kernel
+from ftrl_core.jit import kernel
+
+PAGE_SLOTS = 4096
+_UNKNOWN = -1
+
+
+@kernel
+def _is_zero(buf: U8, start: int, end: int) -> bool:
+    for i in range(start, end):
+        if buf[i]:
+            return False
+    return True
+
+
+@kernel
+def checksum(buf: U8, start: int, end: int) -> np.uint64:
+    """XXH64 of buf[start:end], never 0; 0 when all of it is zero."""
+    if _is_zero(buf, start, end):
+        return np.uint64(0)
+    h = xxh64_kernel(buf, start, end, np.uint64(0))
+    return h if h else np.uint64(1)
+
+
+@kernel
+def _refresh(buf: U8, page_bytes: int, page_seqs: I64, known_seqs: I64, checksums: U64) -> None:
+    for i in range(page_seqs.size):
+        if page_seqs[i] != known_seqs[i]:
+            checksums[i] = checksum(buf, i * page_bytes, (i + 1) * page_bytes)
+            known_seqs[i] = page_seqs[i]
+
+
+class WeightTable:
+    """Slot records of a model; `cells` and `page_seqs` are changed in place by the learn kernel."""
+
+    def __init__(self, table_bits: int, lanes: int = 1) -> None:
+        slots = 1 << table_bits
+        self.lanes = lanes
+        self.page_slots = min(slots, PAGE_SLOTS // (1 << (lanes - 1).bit_length()))
+        self.page_shift = self.page_slots.bit_length() - 1
+        self.page_bytes = self.page_slots * 8 * lanes
+        self.page_count = slots // self.page_slots
+        self.cells: F32 = np.zeros(2 * lanes * slots, np.float32)
+        self.page_seqs: I64 = np.zeros(self.page_count, np.int64)
+        self._checksums: U64 = np.zeros(self.page_count, np.uint64)
+        self._known_seqs: I64 = np.zeros(self.page_count, np.int64)
+
+    @property
+    def bytes(self) -> U8:
+        """All records as bytes, a view."""
+        return self.cells.view(np.uint8)
+
+    def page(self, index: int) -> U8:
+        """The bytes of a page, a view."""
+        return self.bytes[index * self.page_bytes : (index + 1) * self.page_bytes]
+
+    def checksums(self) -> U64:
+        """uint64[page_count]: each page's checksum, 0 for a page of zeros. Do not change it."""
+        _refresh(self.bytes, self.page_bytes, self.page_seqs, self._known_seqs, self._checksums)
+        return self._checksums
+
+    def dirty(self, base_seq: int) -> npt.NDArray[np.int64]:
+        """Indices of the pages touched after base_seq."""
+        return np.flatnonzero(self.page_seqs > base_seq)
+
+    def put(self, index: int, content: bytes | memoryview, seq: int, page_checksum: int) -> None:
+        """Fill a page while loading; the caller has compared the checksum."""
+        self.page(index)[:] = np.frombuffer(content, np.uint8)
+        self.page_seqs[index] = self._known_seqs[index] = seq
+        self._checksums[index] = page_checksum
+
+    def touch_all(self, seq: int) -> None:
+        """Make every page that is not zero dirty at seq, as after a restore."""
+        self._known_seqs[:] = np.where(self.checksums() != 0, seq, self.page_seqs)
+        self.page_seqs[:] = self._known_seqs
