@@ -4,7 +4,8 @@ A batch is compressed sparse rows: row r has the features row_offsets[r]:row_off
 parallel arrays. Inside a row they stand in canonical order: ascending by the 64-bit key
 name_hash << 32 | feature_hash, each key once (equal ones are merged, their values summed in
 float64 in ascending order of value, then rounded: so no permutation of the input changes a bit).
-The order is part of the log's format: the dot product sums in it, and no later kernel may change it.
+The order is part of the log's format: the dot product sums in it, and no later kernel may change
+it.
 
 Rows of one schema arrive in the same order again and again, so the previous row's permutation is
 tried first and an insertion sort, linear on what is already sorted, mends the rest.
@@ -176,7 +177,13 @@ def _merge_row(
 
 @kernel
 def _canonicalise(
-    row_offsets: I64, names: U32, hashes: U32, values: F32, out_offsets: I64, out_keys: U64, out: F32
+    row_offsets: I64,
+    names: U32,
+    hashes: U32,
+    values: F32,
+    out_offsets: I64,
+    out_keys: U64,
+    out: F32,
 ) -> int:
     rows = row_offsets.size - 1
     longest = 0
@@ -213,9 +220,7 @@ def canonicalise(
     offsets = np.empty_like(row_offsets)
     keys = np.empty(values.size, np.uint64)
     merged = np.empty(values.size, np.float32)
-    count = _canonicalise(
-        row_offsets, name_hashes, feature_hashes, values, offsets, keys, merged
-    )
+    count = _canonicalise(row_offsets, name_hashes, feature_hashes, values, offsets, keys, merged)
     names = np.empty(count, np.uint32)
     hashes = np.empty(count, np.uint32)
     _split_keys(keys, names, hashes)

@@ -58,7 +58,9 @@ class Hyperparameters:
         for name in (f.name for f in fields(self)[2:]):
             _require(0 <= getattr(self, name) <= _RATE_MAX, name, getattr(self, name))
         if self.learning_rate_power != -0.5:
-            raise BadConfig(f"learning_rate_power={self.learning_rate_power!r}: only -0.5 is folded")
+            raise BadConfig(
+                f"learning_rate_power={self.learning_rate_power!r}: only -0.5 is folded"
+            )
         if self.l2_shrinkage_regularization_strength != 0.0:
             value = self.l2_shrinkage_regularization_strength
             raise BadConfig(f"l2_shrinkage_regularization_strength={value!r}: only 0 is folded")
@@ -81,7 +83,9 @@ class ModelConfig:
         _require_int("deduplication_window", self.deduplication_window, 0, DEDUPLICATION_WINDOW_MAX)
         _require_int("fold_version", self.fold_version, FOLD_VERSION, FOLD_VERSION)
         if not isinstance(self.bias_regularized, bool):
-            raise BadConfig(f"bias_regularized must be true or false, not {_show(self.bias_regularized)}")
+            raise BadConfig(
+                f"bias_regularized must be true or false, not {_show(self.bias_regularized)}"
+            )
 
     @property
     def lanes(self) -> int:
@@ -119,7 +123,9 @@ def _known(what: str, given: Mapping[str, Any], kind: type[Any]) -> dict[str, An
     names = {f.name for f in fields(kind)}
     for name in given:
         if name not in names:
-            raise BadConfig(f"{what} has no argument of that name; it has {', '.join(sorted(names))}")
+            raise BadConfig(
+                f"{what} has no argument of that name; it has {', '.join(sorted(names))}"
+            )
     return dict(given)
 
 

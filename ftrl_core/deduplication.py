@@ -35,7 +35,7 @@ _KEY_MIX = np.uint64(0x9E3779B97F4A7C15)
 @kernel
 def _home(key: np.uint64, index: U32) -> int:
     mixed = (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(index.size - 1))
+    return int(np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(index.size - 1)))
 
 
 @kernel
@@ -43,7 +43,7 @@ def _find(key: np.uint64, ids: U64, index: U32) -> int:
     """The ring slot of an id, or -1."""
     place = _home(key, index)
     while index[place]:
-        slot = np.int64(index[place]) - 1
+        slot = int(np.int64(index[place])) - 1
         if ids[slot] == key:
             return slot
         place = (place + 1) & (index.size - 1)

@@ -158,7 +158,7 @@ def _measure(
                 return 1
             per_schema[s, 0] += kinds[i] != NUMBER
             per_schema[s, 1] += kinds[i] != HASH
-        fields += np.int64(sizes[s])
+        fields += int(np.int64(sizes[s]))
     if fields != kinds.size:
         return 2
     offsets[0] = 0

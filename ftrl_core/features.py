@@ -17,8 +17,8 @@ zero ever reaches the log. Order and duplicates are settled by `batch.canonicali
 comes twice in one example contributes twice, also if it comes twice in one JSON object.
 
 Where something stands in the body is a `Place`: the example's row and an RFC 6901 pointer. The
-pointer names keys (that is its use), a detail never repeats the input. A key that is too long or not
-text is left out of the pointer, which then names the object around it.
+pointer names keys (that is its use), a detail never repeats the input. A key that is too long or
+not text is left out of the pointer, which then names the object around it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Place:
     def within(self, key: str | int) -> Place:
         """The place of the member `key` of the object or list at this place."""
         text = str(key)
-        if len(text) > _POINTER_KEY_CHARS or not text.isascii() and _surrogates_in(text):
+        if len(text) > _POINTER_KEY_CHARS or (not text.isascii() and _surrogates_in(text)):
             return self
         return Place(self.row, f"{self.pointer}/{text.replace('~', '~0').replace('/', '~1')}")
 
@@ -190,9 +190,12 @@ class Reader:
         if not self.require_labels:
             return NO_LABEL
         value = fields.get("label")
-        if not isinstance(value, Real) or isinstance(value, bool) or _float(value) not in (0, 1):
+        number = math.nan
+        if isinstance(value, Real) and not isinstance(value, bool):
+            number = _float(value)
+        if number not in (0, 1):
             raise place.within("label").wrong("label must be the number 0 or 1")
-        return int(value)
+        return int(number)
 
     def _weight(self, fields: Mapping[str, object], place: Place) -> float:
         value = fields.get("weight", 1.0)

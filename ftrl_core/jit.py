@@ -20,5 +20,3 @@ def kernel(function: F) -> F:
     """Compile `function` for arrays and scalars; callable from other kernels."""
     compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=False)(function)
     return cast(F, compiled)
-
-

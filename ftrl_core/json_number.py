@@ -42,7 +42,7 @@ def _scan_exponent(buf: Bytes, pos: int, end: int) -> tuple[int, int]:
     power = 0
     while pos < end and 48 <= buf[pos] <= 57:
         if power < _EXPONENT_MAX:
-            power = power * 10 + (np.int64(buf[pos]) - 48)
+            power = power * 10 + int(np.int64(buf[pos]) - 48)
         pos += 1
     return pos, -power if negative else power
 

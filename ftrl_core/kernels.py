@@ -69,7 +69,7 @@ def weight(
     """w of a coordinate; threshold is alpha * l1, lambda2 is alpha times the paper's."""
     shrunk = z - min(max(z, -threshold), threshold)
     divisor = (beta + np.sqrt(n0 + n)) + lambda2
-    return ZERO - shrunk / max(divisor, DIVISOR_MIN)
+    return np.float32(ZERO - shrunk / max(divisor, DIVISOR_MIN))
 
 
 @kernel
@@ -77,7 +77,7 @@ def bias_weight(bias: F64, k: F64) -> float:
     """The same in float64 for the bias (z, n) = (bias[0], bias[1]); k is the constants."""
     shrunk = bias[0] - min(max(bias[0], -k[BIAS_THRESHOLD]), k[BIAS_THRESHOLD])
     divisor = (k[BETA] + np.sqrt(k[N0] + bias[1])) + k[BIAS_LAMBDA2]
-    return 0.0 - shrunk / max(divisor, 1e-18)
+    return float(0.0 - shrunk / max(divisor, 1e-18))
 
 
 @kernel
@@ -99,7 +99,7 @@ def clamped_logit(total: np.float32, bias: float) -> float:
 
 @kernel
 def example_seed(seed: int, examples: int) -> np.uint32:
-    """The dither's seed for one example: splitmix64 of the model's seed and the example's number."""
+    """The dither's seed for an example: splitmix64 of the model's seed and its number."""
     x = np.uint64(examples) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -130,7 +130,12 @@ def dithered_sum(n: np.float32, g2: np.float32, u: np.float32) -> np.float32:
 
 @kernel
 def update(
-    table: F32, slot: int, g: np.float32, w: np.float32, u: np.float32, n0: np.float32,
+    table: F32,
+    slot: int,
+    g: np.float32,
+    w: np.float32,
+    u: np.float32,
+    n0: np.float32,
     alpha: np.float32,
 ) -> None:
     """Update (z, n) of a slot in place for the gradient g at the weight w."""
@@ -170,7 +175,7 @@ def predict_batch(
         sums[:] = ZERO
         start = row_offsets[r]
         for j in range(row_offsets[r + 1] - start):
-            slot = np.int64(hashes[start + j] & mask)
+            slot = int(np.int64(hashes[start + j] & mask))
             w = weight(table[2 * slot], table[2 * slot + 1], n0, beta, threshold, lambda2)
             sums[j & 7] += values[start + j] * w
         out[r] = sigmoid(clamped_logit(joined(sums), b))
@@ -218,7 +223,7 @@ def learn_batch(
         count = row_offsets[r + 1] - start
         sums[:] = ZERO
         for j in range(count):
-            slot = np.int64(hashes[start + j] & mask)
+            slot = int(np.int64(hashes[start + j] & mask))
             ws[j] = weight(table[2 * slot], table[2 * slot + 1], n0, beta, threshold, lambda2)
             sums[j & 7] += values[start + j] * ws[j]
         b = bias_weight(bias, k)
@@ -227,7 +232,7 @@ def learn_batch(
         residual = (out[r] - np.float64(labels[r])) * np.float64(weights[r])
         noise = example_seed(seed, examples)
         for j in range(count):
-            slot = np.int64(hashes[start + j] & mask)
+            slot = int(np.int64(hashes[start + j] & mask))
             g = np.float32(residual) * values[start + j]
             update(table, slot, g, ws[j], dither(noise, slot, j), n0, alpha)
             page_seqs[slot >> page_shift] = seq

@@ -13,8 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from ftrl_core.checkpoint import BINS, CORE, IDS, NAMES, RING, Manifest
-from ftrl_core.checkpoint import page_checksum, segment_checksum
+from ftrl_core.checkpoint import (
+    BINS,
+    CORE,
+    IDS,
+    NAMES,
+    RING,
+    Manifest,
+    page_checksum,
+    segment_checksum,
+)
 from ftrl_core.errors import BadCheckpoint
 from ftrl_core.hashing import name_hash
 from ftrl_core.model import Model
@@ -75,14 +83,15 @@ class Loader:
             return
         for i in have & _unchanged(older, newer, "page"):
             seq, expected = newer.position.seq, int(newer.page_checksums[i])
-            self._model.table.put(i, memoryview(model.table.page(i)), seq, expected)
+            self._model.table.put(i, model.table.page(i).data, seq, expected)
             self._have.add(i)
         kept = _unchanged(older, newer, "segment")
         self._segments = {i: c for i, c in segments.items() if i in kept}
 
     def finish(self) -> Model:
         """The model at the manifest's position; BadCheckpoint when its digest is another."""
-        assert not self.missing_pages() and not self.missing_segments()
+        assert not self.missing_pages()
+        assert not self.missing_segments()
         model = self._model
         try:
             fill_state(model, self._segments, self.manifest.position.seq)

@@ -38,7 +38,7 @@ WEIGHT, CLICKS, PREDICTED, LOSS, BASE_LOSS = range(5)
 def bin_of(logit: float) -> int:
     """The bin of a clamped logit."""
     place = np.int64((logit + LOGIT_MAX) * (BINS / (2.0 * LOGIT_MAX)))
-    return min(max(place, 0), BINS - 1)
+    return int(min(max(place, np.int64(0)), np.int64(BINS - 1)))
 
 
 @kernel

@@ -129,6 +129,12 @@ class Model:
             self.table = grown(self.table, after.table_bits, seq)
             self._take_config(after)
 
+    def pass_over(self, position: Position) -> None:
+        """Move past the next entry, which a `skip` entry says is not to be folded."""
+        if position.seq != self.position.seq + 1:
+            raise PositionNotNext(f"{position} does not follow {self.position}")
+        self.position = position
+
     def restored(self, position: Position) -> None:
         """Move a model just loaded from a restored checkpoint to the restore entry's position.
 

@@ -33,7 +33,7 @@ C8, C9, C10, C11, C12, C13 = (1.0 / math.factorial(k) for k in range(8, 14))
 @kernel
 def exp(x: float) -> float:
     """e^x in float64 for |x| <= 700; the caller clamps."""
-    k = np.floor(x * INVERSE_LN2 + 0.5)
+    k = float(np.floor(x * INVERSE_LN2 + 0.5))
     r = (x - k * LN2_HIGH) - k * LN2_LOW
     p = C12 + r * C13
     p = C10 + r * (C11 + r * p)
@@ -42,7 +42,8 @@ def exp(x: float) -> float:
     p = C4 + r * (C5 + r * p)
     p = C2 + r * (C3 + r * p)
     p = 1.0 + (r + r * r * p)
-    return p * f64_of_bits(np.uint64(np.int64(k) + 1023) << np.uint64(52))
+    scale: float = f64_of_bits(np.uint64(np.int64(k) + 1023) << np.uint64(52))
+    return p * scale
 
 
 @kernel
@@ -50,7 +51,7 @@ def log(x: float) -> float:
     """Natural logarithm in float64 of a normal number x > 0."""
     bits = bits_of_f64(x)
     e = np.int64(bits >> np.uint64(52)) - 1023
-    m = f64_of_bits((bits & np.uint64(0x000FFFFFFFFFFFFF)) | np.uint64(0x3FF0000000000000))
+    m: float = f64_of_bits((bits & np.uint64(0x000FFFFFFFFFFFFF)) | np.uint64(0x3FF0000000000000))
     if m > 2.0 * SQRT_HALF:
         m = m * 0.5
         e += 1
@@ -62,7 +63,7 @@ def log(x: float) -> float:
     p = 1.0 / 9.0 + t * (1.0 / 11.0 + t * p)
     p = 1.0 / 5.0 + t * (1.0 / 7.0 + t * p)
     p = t * (1.0 / 3.0 + t * p)
-    scale = np.float64(e)
+    scale = float(e)
     return scale * LN2_HIGH + (2.0 * (s + s * p) + scale * LN2_LOW)
 
 

@@ -54,7 +54,7 @@ def changed_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConf
 def keep_weights(
     before: ModelConfig, after: ModelConfig, table: WeightTable, bias: F64, seq: int
 ) -> None:
-    """Derive z again, in place, for a new learning rate or beta; every page is dirty at seq then."""
+    """Derive z again, in place, for a new learning rate or beta, and mark all pages at seq."""
     old, new = before.optimizer, after.optimizer
     if (old.learning_rate, old.beta) == (new.learning_rate, new.beta):
         return

@@ -40,7 +40,7 @@ def checksum(buf: U8, start: int, end: int) -> np.uint64:
     if _is_zero(buf, start, end):
         return np.uint64(0)
     h = xxh64_kernel(buf, start, end, np.uint64(0))
-    return h if h else np.uint64(1)
+    return h or np.uint64(1)
 
 
 @kernel
@@ -67,17 +67,17 @@ class WeightTable:
         self._known_seqs: I64 = np.zeros(self.page_count, np.int64)
 
     @property
-    def bytes(self) -> U8:
+    def raw(self) -> U8:
         """All records as bytes, a view."""
         return self.cells.view(np.uint8)
 
     def page(self, index: int) -> U8:
         """The bytes of a page, a view."""
-        return self.bytes[index * self.page_bytes : (index + 1) * self.page_bytes]
+        return self.raw[index * self.page_bytes : (index + 1) * self.page_bytes]
 
     def checksums(self) -> U64:
         """uint64[page_count]: each page's checksum, 0 for a page of zeros. Do not change it."""
-        _refresh(self.bytes, self.page_bytes, self.page_seqs, self._known_seqs, self._checksums)
+        _refresh(self.raw, self.page_bytes, self.page_seqs, self._known_seqs, self._checksums)
         return self._checksums
 
     def dirty(self, base_seq: int) -> npt.NDArray[np.int64]:

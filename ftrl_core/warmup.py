@@ -14,7 +14,7 @@ import numpy as np
 
 from ftrl_core.batch import ExampleBatch, canonicalise
 from ftrl_core.checkpoint import Manifest, cut
-from ftrl_core.entry import decode, encode_examples, request_table, RequestPart
+from ftrl_core.entry import RequestPart, decode, encode_examples, request_table
 from ftrl_core.errors import ClickfoldError
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model

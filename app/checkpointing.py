@@ -1,0 +1,173 @@
+"""When a replica checkpoints, and how: cut, write, commit, drop.
+
+Due when the log grew by max(checkpoint_log_bytes, bytes of the dirty pages) since the last cut (so
+that writing pages never costs more than writing the log did), when nothing came for a while, when
+the log is full, and at the end. The cut is made by the replica's own task between two entries;
+writing goes on beside the fold. Any replica may do it: page bytes at a position are a function of
+the log, and commit.lua takes only what is newer, so two at once waste work and harm nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.checkpoint_garbage import CheckpointGarbage
+from app.checkpoint_store import CheckpointStore
+from app.errors import CheckpointRefused, LogError, ModelGone, WrongEpoch
+from ftrl_core.batch import U8
+from ftrl_core.checkpoint import Cut, Manifest, cut
+from ftrl_core.errors import BadCheckpoint
+from ftrl_core.model import Model
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 1.0
+FULL_ROUNDS = 3  # commit, commit at an equal position, and a begin that trims up to it
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointOptions:
+    """Settings of the triggers; see app.settings."""
+
+    log_bytes: int
+    idle_seconds: float
+    trim: bool
+
+
+@dataclass(slots=True)
+class _Base:
+    generation: str | None
+    manifest: Manifest | None
+
+    @property
+    def seq(self) -> int:
+        return self.manifest.position.seq if self.manifest else -1
+
+
+class Checkpointing:
+    """The checkpoints of one replica; not for use by two tasks at once."""
+
+    def __init__(self, store: CheckpointStore, options: CheckpointOptions) -> None:
+        self._store = store
+        self._options = options
+        # Replicas of one model must not all wake up together.
+        self._idle_seconds = options.idle_seconds * (1.0 + 0.5 * random.random())  # noqa: S311
+        self._buffer: U8 = np.empty(0, np.uint8)
+        self._base = _Base(None, None)
+        self._task: asyncio.Task[bool] | None = None
+        self._not_before = 0.0
+        self.committed_seq = 0  # of the newest manifest known
+        self.committed_at: float | None = None  # time.time() when this replica learned of it
+        self.last_seconds: float | None = None  # how long the last one took to write
+        self._full_rounds = 0
+
+    def log_is_full(self) -> None:
+        """An append was refused: checkpoint until both kept manifests are at the head, for the log
+        is trimmed up to the older one."""
+        self._full_rounds = FULL_ROUNDS
+
+    @property
+    def running(self) -> bool:
+        """Whether one is being written."""
+        return self._task is not None and not self._task.done()
+
+    def seconds_until_idle_due(self, model: Model, last_entry_at: float) -> float | None:
+        """How long until idleness makes one due; None when there is nothing to write."""
+        if self.running or model.position.seq <= self.committed_seq:
+            return None
+        due = max(last_entry_at + self._idle_seconds, self._not_before)
+        return max(0.0, due - time.monotonic())
+
+    def is_due(self, model: Model, log_bytes: int, last_entry_at: float) -> bool:
+        """Whether to checkpoint now; log_bytes counts what was folded since the last cut."""
+        if self.running or time.monotonic() < self._not_before:
+            return False
+        if self._full_rounds:
+            return True
+        if model.position.seq <= self.committed_seq:
+            return False
+        if time.monotonic() - last_entry_at >= self._idle_seconds:
+            return True
+        if log_bytes < self._options.log_bytes:
+            return False
+        return log_bytes >= model.table.dirty(self._base.seq).size * model.table.page_bytes
+
+    async def start(self, model: Model, nonce: str) -> bool:
+        """Cut the model, which must not be folded meanwhile, and write the cut in its own task.
+
+        False when the newest manifest is at the model's position already. Raises what the store
+        raises.
+        """
+        await self._learn_base()
+        if self._base.seq >= model.position.seq and not self._full_rounds:
+            return False
+        base_seq = min(self._base.seq, model.position.seq)
+        damaged = await self._damaged_pages()
+        dirty_bytes = (model.table.dirty(base_seq).size + len(damaged)) * model.table.page_bytes
+        if self._buffer.size < dirty_bytes:
+            self._buffer = np.zeros(dirty_bytes, np.uint8)
+            self._buffer[::4096] = 1  # touch it before the fold has to wait for it
+        taken = await asyncio.to_thread(cut, model, base_seq, self._buffer, damaged)
+        self._task = asyncio.create_task(self._write(taken, nonce, self._base))
+        return True
+
+    async def finish(self) -> bool:
+        """Wait for the one being written; whether the newest manifest is at its position now."""
+        return await self._task if self._task is not None else False
+
+    async def _learn_base(self) -> None:
+        newest = await self._store.newest()
+        if newest is None:
+            self._base = _Base(None, None)
+        elif newest.generation != self._base.generation:
+            self._base = _Base(newest.generation, Manifest.decode(newest.manifest))
+            self._learned(self._base.seq)
+
+    def _learned(self, seq: int) -> None:
+        if seq > self.committed_seq:
+            self.committed_seq = seq
+            self.committed_at = time.time()
+
+    async def _damaged_pages(self) -> list[int]:
+        return [item.index for item in await self._store.damaged() if item.is_page]
+
+    async def _write(self, taken: Cut, nonce: str, base: _Base) -> bool:
+        started = time.monotonic()
+        try:
+            await self._write_steps(taken, nonce, base)
+        except CheckpointRefused as refusal:
+            if refusal.reason not in {"not_newer", "base_gone", "dead", "stale_drop"}:
+                log.warning("checkpoint at %s given up: %s", taken.position, refusal)
+            return refusal.reason == "not_newer"
+        except (ModelGone, WrongEpoch):
+            return False
+        except (LogError, BadCheckpoint) as error:
+            log.warning("checkpoint at %s given up: %s", taken.position, error)
+            self._not_before = time.monotonic() + RETRY_SECONDS
+            return False
+        self.last_seconds = time.monotonic() - started
+        return True
+
+    async def _write_steps(self, taken: Cut, nonce: str, base: _Base) -> None:
+        store = self._store
+        generation = await store.begin(base.generation, taken.position, trim=self._options.trim)
+        manifest = Manifest.advance(base.manifest, taken, generation, nonce)
+        await store.put_pages(generation, taken.pages, taken.segments)
+        await store.commit(
+            generation,
+            manifest.encode(),
+            taken.position,
+            nonce,
+            len(taken.pages),
+            len(taken.segments),
+            log_is_full=self._full_rounds > 0,
+        )
+        self._full_rounds = max(0, self._full_rounds - 1)
+        self._base = _Base(generation, manifest)
+        self._learned(taken.position.seq)
+        await CheckpointGarbage(store).drop_unnamed(Manifest.decode)

@@ -1,0 +1,181 @@
+"""One replica's memory of a model, and the rules by which entries of the log change it.
+
+`Follower` holds the model, the nonce of its position, and what was decided about unreadable
+entries. It reads what the log holds after the model's position, checks density and chain, and
+folds. It raises `Doubt` when memory may be wrong: the replica then drops it and loads again.
+
+    entry does not follow, or its seq is lower        Doubt
+    payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
+    payload unreadable again after a reload           Stuck: stay before it, until it is skipped
+    skip of a position that this memory has folded    Doubt, and pass over it next time
+    restore                                           load the pages it names, then switch
+    delete                                            Deleted
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from app.errors import AppError
+from app.event_log import EventLog, Head, LogEntry
+from ftrl_core.entry import ControlEntry, Entry, decode
+from ftrl_core.errors import BadEntry
+from ftrl_core.model import Applied, Model
+from ftrl_core.position import Position
+
+LoadRestore = Callable[[str], Awaitable[Model]]
+YIELD_BYTES = 1 << 18  # payload folded before other tasks get their turn
+
+
+class Doubt(AppError):
+    """The state in memory may be wrong: drop it, load again."""
+
+
+class Stuck(AppError):
+    """The next entry cannot be read, and a reload did not help."""
+
+    def __init__(self, position: Position, detail: str) -> None:
+        super().__init__(f"the entry at {position} cannot be read: {detail}")
+        self.position = position
+
+
+class Deleted(AppError):
+    """The model's delete entry was folded."""
+
+
+class Follower:
+    """The model at a position of its log; changed by its owner's task only."""
+
+    def __init__(self, event_log: EventLog, load_restore: LoadRestore) -> None:
+        self._log = event_log
+        self._load_restore = load_restore
+        self.model: Model | None = None
+        self.nonce = ""
+        self.last_time_ms = 0
+        self.bytes_since_cut = 0
+        self._unreadable: set[int] = set()  # seqs that could not be read once
+        self._skipped: set[int] = set()  # seqs that a skip entry names
+        self._passed_over: set[int] = set()  # of these, the ones this memory did not fold
+        self.kept: dict[str, tuple[Position, Applied]] = {}  # by nonce, for a waiting writer
+        self.keep_nonces: set[str] = set()
+
+    def adopt(self, model: Model, nonce: str) -> None:
+        """Begin with a loaded model."""
+        self.model, self.nonce = model, nonce
+        self._passed_over = set()
+
+    def drop(self) -> None:
+        """Forget the model."""
+        self.model = None
+
+    @property
+    def loaded(self) -> Model:
+        """The model, which the caller knows to be there."""
+        assert self.model is not None
+        return self.model
+
+    def compare(self, head: Head, incarnation: str) -> bool:
+        """Whether there is something to read; Doubt when the log is not the one folded."""
+        position = self.loaded.position
+        if head.incarnation != incarnation:
+            raise Doubt("the model was made again")
+        if head.seq < position.seq:
+            raise Doubt(f"the log ends at {head.position}, before {position}")
+        if head.seq == position.seq and head.nonce != self.nonce:
+            raise Doubt(f"the log holds another entry at {position}")
+        return head.seq > position.seq
+
+    async def catch_up(self) -> None:
+        """Fold everything the log holds; raises Doubt, Stuck, Deleted, RedisAway."""
+        while entries := await self._log.read(self.loaded.position):
+            since_yield = 0
+            for entry in entries:
+                await self._fold_read(entry)
+                since_yield += len(entry.payload)
+                if since_yield > YIELD_BYTES:
+                    since_yield = 0
+                    await asyncio.sleep(0)
+
+    async def _fold_read(self, entry: LogEntry) -> None:
+        position, seq = self.loaded.position, entry.position.seq
+        if not entry.follows(position, self.nonce):
+            raise Doubt(f"the entry at {entry.position} does not follow {position}")
+        if seq in self._skipped:
+            self._passed_over.add(seq)
+            self.loaded.pass_over(entry.position)
+            self._moved(entry)
+            return
+        try:
+            decoded = decode(entry.payload)
+            await self._fold(entry, decoded)
+        except BadEntry as error:
+            self._unreadable_entry(entry.position, error)
+        self._moved(entry)
+
+    def _unreadable_entry(self, position: Position, error: BadEntry) -> None:
+        if position.seq in self._unreadable:
+            raise Stuck(position, str(error)) from error
+        self._unreadable.add(position.seq)
+        raise Doubt(f"the entry at {position} cannot be read: {error}") from error
+
+    def _moved(self, entry: LogEntry) -> None:
+        self.nonce = entry.nonce
+        self.last_time_ms = entry.time_ms
+        self.bytes_since_cut += len(entry.payload)
+
+    async def _fold(self, entry: LogEntry, decoded: Entry) -> None:
+        if isinstance(decoded, ControlEntry):
+            await self._fold_control(entry, decoded)
+            return
+        applied = self.loaded.apply(entry.position, decoded, entry.time_ms)
+        if entry.nonce in self.keep_nonces and applied is not None:
+            self.kept[entry.nonce] = (entry.position, applied)
+
+    async def _fold_control(self, entry: LogEntry, decoded: ControlEntry) -> None:
+        match decoded.op:
+            case "delete":
+                raise Deleted("the model was deleted")
+            case "restore":
+                model = await self._load_restore(decoded.fields["generation"])
+                model.restored(entry.position)
+                self.model = model
+            case "skip":
+                seq = int(decoded.fields["seq"])
+                if seq not in self._passed_over and seq < entry.position.seq:
+                    self._skipped.add(seq)
+                    raise Doubt(f"entry {seq} was folded, and is skipped at {entry.position}")
+                self.loaded.apply(entry.position, decoded, entry.time_ms)
+            case _:
+                self.loaded.apply(entry.position, decoded, entry.time_ms)
+
+    def fold_own(self, entry: LogEntry, decoded: Entry) -> Applied:
+        """Fold an entry of examples that this process has just appended at the next position."""
+        applied = self.loaded.apply(entry.position, decoded, entry.time_ms)
+        assert applied is not None
+        self._moved(entry)
+        return applied
+
+    async def look_ahead(self, stuck: Stuck) -> bool:
+        """Whether a skip entry for the unreadable one is in the log: then go on past it."""
+        after = stuck.position
+        while entries := await self._log.read(after):
+            for entry in entries:
+                if _skips(entry) == stuck.position.seq:
+                    self._skipped.add(stuck.position.seq)
+                    return True
+            after = entries[-1].position
+        return False
+
+
+def _skips(entry: LogEntry) -> int | None:
+    """The seq that this entry skips, None for any other entry."""
+    if len(entry.payload) > 4096:
+        return None  # a batch: not worth decoding
+    try:
+        decoded = decode(entry.payload)
+    except BadEntry:
+        return None
+    if isinstance(decoded, ControlEntry) and decoded.op == "skip":
+        return int(decoded.fields["seq"])
+    return None

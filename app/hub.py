@@ -1,0 +1,249 @@
+"""The models of one process: which there are, made, found, loaded at first use, deleted.
+
+Redis' index of models is the truth (app.model_index); a replica object stands for one incarnation,
+so a model that was deleted and made again gets another object. `default` is made by itself only
+when Redis has no index at all and the data directory remembers no model: an emptied Redis is an
+alarm and not a new model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import json
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from app.checkpoint_garbage import CheckpointGarbage
+from app.checkpoint_store import CheckpointStore
+from app.checkpointing import CheckpointOptions
+from app.errors import Conflict, LogError, ModelExists, ModelNotFound, Unavailable
+from app.known_models import KnownModels
+from app.model_index import ModelIndex
+from app.redis_connections import RedisConnections
+from app.redis_keys import ModelKeys
+from app.replica import ModelReplica
+from app.replica_owner import ReplicaOptions
+from app.settings import Settings
+from ftrl_core.config import ModelConfig
+from ftrl_core.entry import encode_control
+from ftrl_core.model import Model
+
+log = logging.getLogger(__name__)
+DEFAULT = "default"
+LOAD_SECONDS = 30.0  # how long a first request waits for its model
+FIXED_BYTES = 8 << 20  # of a model, beside table and window
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """Redis has lost its models: what was remembered, and what to do."""
+
+    detail: str
+
+
+class Hub:
+    """All models that this process hosts."""
+
+    def __init__(self, settings: Settings, connections: RedisConnections) -> None:
+        self.settings = settings
+        self.connections = connections
+        self.emptied: Emptied | None = None
+        self._index = ModelIndex(connections, settings.key_prefix)
+        self._known = KnownModels(settings.data_dir, settings.key_prefix)
+        self._replicas: dict[str, ModelReplica] = {}
+        self._making = asyncio.Lock()
+        self._patterns = [p.strip() for p in settings.models.split(",") if p.strip()]
+        self._options = ReplicaOptions(
+            settings.durability,
+            settings.log_bytes_max,
+            CheckpointOptions(
+                settings.checkpoint_log_bytes, settings.checkpoint_idle_seconds, settings.trim
+            ),
+        )
+
+    async def start(self, default_config: dict[str, Any] | None = None) -> None:
+        """Make `default` if this is a new place, and begin to load it. Raises LogError."""
+        rows = await self._index.rows()
+        known = self._known.read()
+        if not rows and known:
+            self.emptied = Emptied(
+                f"Redis holds no models, but {self._known.path} remembers {len(known)}: its data"
+                " was lost or another server is connected. Bring the data back, or remove that"
+                " file to begin anew"
+            )
+            log.error(self.emptied.detail)
+            return
+        if not rows and self.hosts(DEFAULT):
+            await self._make(DEFAULT, ModelConfig.from_dict(default_config or {}))
+        elif self.hosts(DEFAULT) and DEFAULT in rows and not rows[DEFAULT].deleted:
+            self._begin(DEFAULT, rows[DEFAULT].incarnation)
+
+    def hosts(self, name: str) -> bool:
+        """Whether --models names this model."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def loaded(self) -> list[ModelReplica]:
+        """The replicas begun so far."""
+        return list(self._replicas.values())
+
+    async def names(self) -> list[str]:
+        """Names of all models hosted here, loaded or not."""
+        try:
+            rows = await self._index.rows()
+        except LogError:
+            return sorted(self._replicas)
+        return sorted(n for n, row in rows.items() if not row.deleted and self.hosts(n))
+
+    async def get(self, name: str) -> ModelReplica:
+        """The model's replica, loaded. Raises ModelNotFound, Unavailable."""
+        replica = self._replicas.get(name)
+        if replica is None or replica.state == "deleted":
+            replica = await self._find(name)
+        if replica.model is None:
+            await replica.settled(LOAD_SECONDS)
+        return replica
+
+    def find_loaded(self, name: str) -> ModelReplica | None:
+        """The replica if it can serve right now, without waiting."""
+        replica = self._replicas.get(name)
+        return replica if replica is not None and replica.model is not None else None
+
+    async def _find(self, name: str) -> ModelReplica:
+        if self.emptied is not None:
+            raise Unavailable(self.emptied.detail, "unavailable", "not_learned", None)
+        try:
+            row = (await self._index.rows()).get(name) if self.hosts(name) else None
+        except LogError as error:
+            raise Unavailable("Redis does not answer", "redis-away", "not_learned", 1.0) from error
+        if row is None or row.deleted:
+            raise ModelNotFound("there is no such model here")
+        old = self._replicas.get(name)
+        if old is not None and old.incarnation == row.incarnation and old.state != "deleted":
+            return old
+        if old is not None and old.incarnation == row.incarnation:
+            raise ModelNotFound("the model was deleted")
+        await self._check_memory(name)
+        return self._begin(name, row.incarnation)
+
+    def _begin(self, name: str, incarnation: str) -> ModelReplica:
+        keys = ModelKeys(self.settings.key_prefix, name)
+        replica = ModelReplica(name, incarnation, self.connections, keys, self._options)
+        self._replicas[name] = replica
+        self._known.remember(name, incarnation)
+        replica.start()
+        return replica
+
+    async def _check_memory(self, name: str) -> None:
+        """Refuse to load what would not fit, with the arithmetic."""
+        keys = ModelKeys(self.settings.key_prefix, name)
+        text = await self.connections.read_command("HGET", keys.meta, "configuration")
+        needed = memory_bytes(ModelConfig.from_dict(json.loads(text))) if text else 0
+        models = [r.model for r in self._replicas.values() if r.model is not None]
+        used = sum(memory_bytes(model.config) for model in models)
+        limit = self.settings.memory_limit
+        if used + needed > limit:
+            raise Unavailable(
+                f"the model needs {needed} bytes, {used} of the memory limit of {limit} are used",
+                "memory-limit",
+                "not_learned",
+                None,
+            )
+
+    async def create(
+        self, name: str, config: dict[str, Any], *, from_model: Model | None = None
+    ) -> tuple[ModelReplica, bool]:
+        """Make a model, or find the same one; whether it was made. Raises BadConfig, Conflict.
+
+        One that has learned nothing is replaced. `from_model` is the content of a snapshot.
+        """
+        async with self._making:
+            wanted = from_model.config if from_model else ModelConfig.from_dict(config)
+            existing = await self._existing(name)
+            if existing is not None:
+                model = existing.require_model()
+                if model.config == wanted and from_model is None:
+                    return existing, False
+                if model.examples or model.duplicates:
+                    raise Conflict("model-exists", "a model of that name has learned already")
+                await self._delete(existing)
+            self._fits(wanted)
+            replica = await self._make(name, wanted)
+            await replica.settled(LOAD_SECONDS)
+            if from_model is not None:
+                await replica.restore(from_model)
+            return replica, True
+
+    def _fits(self, config: ModelConfig) -> None:
+        needed, limit = memory_bytes(config), self.settings.memory_limit
+        if needed > limit:
+            detail = f"the model would need {needed} bytes, the memory limit is {limit}"
+            raise Conflict("memory-limit", detail)
+
+    async def _existing(self, name: str) -> ModelReplica | None:
+        if not self.hosts(name):
+            raise Conflict("not-hosted", "this process is told not to host a model of that name")
+        try:
+            return await self.get(name)
+        except ModelNotFound:
+            return None
+
+    async def _make(self, name: str, config: ModelConfig) -> ModelReplica:
+        whole = config.to_dict()
+        payload = encode_control("create", {"config": whole})
+        incarnation, nonce = secrets.token_hex(8), secrets.token_hex(8)
+        try:
+            await self._index.create(name, incarnation, nonce, payload, json.dumps(whole))
+        except ModelExists as error:
+            if error.deleting:
+                await self._remove(name, error.incarnation)
+                return await self._make(name, config)
+            await self._index.adopt(name)
+            incarnation = error.incarnation
+        return self._begin(name, incarnation)
+
+    async def delete(self, name: str) -> None:
+        """Delete a model for every replica. Raises ModelNotFound, Unavailable."""
+        async with self._making:
+            await self._delete(await self.get(name))
+
+    async def _delete(self, replica: ModelReplica) -> None:
+        replica.require_model()
+        await replica.append_delete()
+        await replica.close()
+        self._replicas.pop(replica.name, None)
+        self._known.forget(replica.name)
+        await self._remove(replica.name, replica.incarnation)
+
+    async def _remove(self, name: str, incarnation: str) -> None:
+        """Take away what is left of a deleted model; done again, it does nothing."""
+        await self._index.bury(name, incarnation)
+        keys = ModelKeys(self.settings.key_prefix, name)
+        store = CheckpointStore(self.connections, keys, incarnation)
+        await CheckpointGarbage(store).drop_all()
+        await self._index.finish_delete(name, incarnation)
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether every model begun is loaded and trusted, and what to say about it."""
+        replicas = {name: r for name, r in self._replicas.items() if r.state != "deleted"}
+        ready = self.emptied is None and all(r.model is not None for r in replicas.values())
+        learn = ready and all(r.can_learn() for r in replicas.values())
+        stale = max((r.stale_seconds() for r in replicas.values()), default=0.0)
+        body: dict[str, Any] = {"ready": ready, "learn": learn, "stale_seconds": round(stale, 3)}
+        if self.emptied is not None:
+            body["detail"] = self.emptied.detail
+        body["models"] = {
+            name: {"state": r.state, "detail": r.detail} for name, r in replicas.items()
+        }
+        return ready, body
+
+    async def close(self) -> None:
+        """Checkpoint and end every replica."""
+        await asyncio.gather(*(r.close() for r in self._replicas.values() if r.state != "deleted"))
+
+
+def memory_bytes(config: ModelConfig) -> int:
+    """About what a model takes: 8 bytes a slot and lane, 28 an id remembered, and the rest."""
+    return (8 * config.lanes << config.table_bits) + 28 * config.deduplication_window + FIXED_BYTES

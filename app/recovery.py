@@ -1,0 +1,122 @@
+"""From Redis to a model: the newest checkpoint that can be read, or the log from its beginning.
+
+    newest manifest ── a page is missing ──► take the manifests again, keep what both name
+          │ a checksum differs
+          ▼
+    previous manifest (its log is still there: trimming stops at it), a longer replay
+          │ none can be read
+          ▼
+    the log from 1-1, if nothing of it was trimmed; otherwise the model cannot be loaded
+
+Verifying is the core's (ftrl_core.loader compares every checksum and the digest); this file only
+fetches. What is found damaged is marked, so that a replica that has it in memory writes it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
+from app.errors import AppError
+from app.event_log import EventLog, Head
+from ftrl_core.checkpoint import Manifest
+from ftrl_core.entry import ControlEntry, decode
+from ftrl_core.errors import BadCheckpoint
+from ftrl_core.loader import Loader
+from ftrl_core.model import Model
+from ftrl_core.position import START
+
+log = logging.getLogger(__name__)
+CHUNK = 32  # pages fetched and verified at a time
+RETARGETS_MAX = 64
+
+
+class Unloadable(AppError):
+    """No checkpoint can be read and the log before it is gone: an operator must restore."""
+
+
+class _Missing(Exception):
+    """A page or segment is not there (any more)."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model and the nonce of the entry at its position."""
+
+    model: Model
+    nonce: str
+
+
+async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loaded:
+    """The model of the newest readable checkpoint. Raises Unloadable and what the stores raise."""
+    for kept in await store.kept():
+        try:
+            return await _load_manifest(store, kept)
+        except BadCheckpoint as error:
+            log.error("checkpoint %s is not used: %s", kept.generation, error)
+    if head.trimmed_seq:
+        raise Unloadable(
+            f"no checkpoint can be read, and the log was trimmed up to {head.trimmed_seq}"
+        )
+    return await _from_the_beginning(event_log, head)
+
+
+async def load_restore(store: CheckpointStore, generation: str) -> Model:
+    """The model that a restore entry names; Unloadable when it is not there in full."""
+    content = await store.read_manifest(generation)
+    if content is None:
+        raise Unloadable(f"the manifest of restore {generation} is missing")
+    loader = Loader(Manifest.decode(content))
+    try:
+        await _fill(store, loader)
+    except _Missing as error:
+        raise Unloadable(f"a page of restore {generation} is missing") from error
+    return await asyncio.to_thread(loader.finish)
+
+
+async def _from_the_beginning(event_log: EventLog, head: Head) -> Loaded:
+    entries = await event_log.read(START, max_entries=1)
+    first = decode(entries[0].payload) if entries else None
+    if not isinstance(first, ControlEntry) or first.op != "create":
+        raise Unloadable("the log does not begin with a create entry")
+    return Loaded(Model(first.fields["config"]), head.incarnation)
+
+
+async def _load_manifest(store: CheckpointStore, kept: KeptManifest) -> Loaded:
+    loader = Loader(Manifest.decode(kept.manifest))
+    for _ in range(RETARGETS_MAX):
+        try:
+            await _fill(store, loader)
+        except _Missing:
+            newest = await store.newest()
+            if newest is None or newest.generation == kept.generation:
+                raise BadCheckpoint("a page is missing") from None
+            kept = newest
+            loader.retarget(Manifest.decode(kept.manifest))
+            continue
+        model = await asyncio.to_thread(loader.finish)
+        return Loaded(model, loader.manifest.nonce)
+    raise BadCheckpoint("checkpoints are committed faster than they can be loaded")
+
+
+async def _fill(store: CheckpointStore, loader: Loader) -> None:
+    await _fetch(store, loader, is_page=False)
+    await _fetch(store, loader, is_page=True)
+
+
+async def _fetch(store: CheckpointStore, loader: Loader, *, is_page: bool) -> None:
+    names = loader.missing_pages() if is_page else loader.missing_segments()
+    read = store.read_pages if is_page else store.read_segments
+    put = loader.put_page if is_page else loader.put_segment
+    for first in range(0, len(names), CHUNK):
+        chunk = names[first : first + CHUNK]
+        for (generation, index), content in zip(chunk, await read(chunk), strict=True):
+            if content is None:
+                raise _Missing
+            try:
+                put(index, content)
+            except BadCheckpoint:
+                await store.mark_damaged(DamagedItem(generation, is_page, index))
+                raise

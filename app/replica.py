@@ -1,0 +1,254 @@
+"""A replica of one model, as requests see it: learn, predict, stats, snapshots, restore.
+
+The owner's task (app.replica_owner) alone changes the model. Predictions read it directly on the
+event loop: between two entries it is whole, and the owner never yields in the middle of one.
+Whatever needs the fold paused (a digest, a cut, a control entry) is handed to the owner as a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from typing import Any
+
+from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch
+from app.event_log import DeleteControl, RestoreControl, SkipControl
+from app.group import LearnOutcome, LearnRequest
+from app.redis_connections import RedisConnections
+from app.redis_keys import ModelKeys
+from app.replica_owner import (
+    HEAD_SECONDS,
+    RETRY_AFTER_SECONDS,
+    ReplicaOptions,
+    ReplicaOwner,
+    not_learned,
+)
+from ftrl_core.batch import ExampleBatch
+from ftrl_core.checkpoint import Cut, Manifest, cut
+from ftrl_core.config import ModelConfig
+from ftrl_core.entry import encode_control
+from ftrl_core.kernels import F64
+from ftrl_core.model import Model
+from ftrl_core.position import Position
+from ftrl_core.reconfigure import changed_config
+
+QUEUE_FEATURES_MAX = 1 << 24  # waiting to be appended: about 200 MB
+SKIP_SECONDS = 5.0
+
+
+class ModelReplica:
+    """One model in this process; `start` it, and `close` it at the end."""
+
+    def __init__(
+        self,
+        name: str,
+        incarnation: str,
+        connections: RedisConnections,
+        keys: ModelKeys,
+        options: ReplicaOptions,
+    ) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self.durability = options.durability
+        self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
+        self._figures: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Begin to load and follow."""
+        self._owner.start()
+
+    async def close(self) -> None:
+        """Append and fold what is queued, checkpoint, and end."""
+        await self._owner.close()
+
+    @property
+    def state(self) -> str:
+        """loading, live, stuck, doubtful or deleted; see app.replica_owner."""
+        return self._owner.state
+
+    @property
+    def detail(self) -> str:
+        """What the state means right now, for people."""
+        return self._owner.detail
+
+    @property
+    def model(self) -> Model | None:
+        """The model as it is now; None while it is not to be used."""
+        return self._owner.model
+
+    def require_model(self) -> Model:
+        """The model; Unavailable or ModelNotFound when there is none to serve."""
+        model = self._owner.model
+        if model is not None:
+            return model
+        if self.state == "deleted":
+            raise ModelNotFound("the model was deleted")
+        raise Unavailable(self.detail, "unavailable", None, RETRY_AFTER_SECONDS)
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until loading ended, well or not; at most so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._owner.settled.wait(), seconds)
+
+    def stale_seconds(self) -> float:
+        """For how long this replica may have missed entries; 0 while Redis answers."""
+        silent = time.monotonic() - self._owner.contact
+        return silent if self._owner.away or silent > 2 * HEAD_SECONDS else 0.0
+
+    def can_learn(self) -> bool:
+        """Whether /learn would be accepted now."""
+        owner = self._owner
+        return owner.state == "live" and owner.away is None and not owner.closing
+
+    def predict(self, batch: ExampleBatch) -> tuple[Position, F64]:
+        """Probabilities, and the position of the model that made them."""
+        model = self.require_model()
+        return model.position, model.predict(batch)
+
+    async def learn(
+        self,
+        batch: ExampleBatch,
+        *,
+        hash_seed: int | None = None,
+        key_number: int = 0,
+        idempotency_key: int = 0,
+        body_hash: int = 0,
+        covered: bool = False,
+    ) -> LearnOutcome:
+        """Append the batch and fold it; hash_seed is the one it was hashed under.
+
+        Raises Unavailable with an outcome, IdempotencyConflict, ModelNotFound. May be cancelled:
+        the request is learned all the same.
+        """
+        self._refuse_learn()
+        seed = self.require_model().config.hash_seed if hash_seed is None else hash_seed
+        request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
+        self._owner.submit(request)
+        return await asyncio.shield(request.done)
+
+    def _refuse_learn(self) -> None:
+        owner = self._owner
+        if owner.closing:
+            raise not_learned("the service is stopping")
+        if owner.away is not None:
+            raise not_learned("Redis does not answer", "redis-away")
+        if owner.state == "deleted":
+            raise ModelNotFound("the model was deleted")
+        if owner.state != "live":
+            raise not_learned(self.detail)
+        if owner.queued_features > QUEUE_FEATURES_MAX:
+            raise not_learned("too many examples wait to be appended", "busy")
+
+    async def wait_for(self, position: Position, seconds: float) -> bool:
+        """Wait until the position is folded; an older epoch counts as reached."""
+        if self._owner.reached(position):
+            return True
+        try:
+            return await asyncio.wait_for(self._owner.when_reached(position), seconds)
+        except TimeoutError:
+            return self._owner.reached(position)
+
+    async def stats(self) -> dict[str, Any]:
+        """Progressive figures, digests and health; the body of GET /stats."""
+        model = self.require_model()
+        figures = self._figures
+        if figures.get("position") != str(model.position):
+            figures = await self._job(_figures_of)
+            self._figures = figures
+        return {"model": self.name, **figures, **self._health(model)}
+
+    def _health(self, model: Model) -> dict[str, Any]:
+        owner, checkpoints = self._owner, self._owner.checkpoints
+        oldest = model.deduplication.oldest_second()
+        return {
+            "deduplication_window_seconds": oldest and max(0.0, time.time() - oldest),
+            "durability": self.durability,
+            "stale_seconds": round(self.stale_seconds(), 3),
+            "state": owner.state,
+            "learn": self.can_learn(),
+            "log_bytes": owner.log_bytes,
+            "log_regressions": owner.log_regressions,
+            "checkpoint": {
+                "seq": checkpoints.committed_seq,
+                "committed_at": checkpoints.committed_at,
+                "seconds": checkpoints.last_seconds,
+            },
+            "incarnation": self.incarnation,
+            "config": model.config.to_dict(),
+        }
+
+    async def checkpoint(self) -> None:
+        """Write a checkpoint of the present position and wait for it."""
+        await self._owner.checkpoints.finish()
+        if await self._owner.job(self._owner.start_checkpoint):
+            await self._owner.checkpoints.finish()
+
+    async def snapshot_cut(self) -> tuple[Cut, int]:
+        """A whole cut for a snapshot, and the number of examples in it."""
+        taken: tuple[Cut, int] = await self._job(lambda model: (cut(model, -1), model.examples))
+        return taken
+
+    async def _job(self, compute: Any) -> Any:
+        """Run compute(model) in a thread while the fold is paused."""
+        self.require_model()
+        return await self._owner.job(lambda: asyncio.to_thread(compute, self.require_model()))
+
+    async def skip(self, position: Position) -> Position:
+        """Pass over the unreadable entry that this replica is stuck before."""
+
+        async def run() -> Position:
+            stuck = self._owner.stuck
+            if stuck is None or stuck.position != position:
+                raise Conflict("not-stuck", f"this replica is not stuck before {position}")
+            payload = encode_control("skip", {"seq": position.seq})
+            control = SkipControl(position.seq)
+            return (await self._owner.append_control(payload, control)).last
+
+        reached: Position = await self._owner.job(run)
+        await self.wait_for(reached, SKIP_SECONDS)
+        return reached
+
+    async def configure(self, changes: dict[str, Any]) -> ModelConfig:
+        """Change hyper-parameters or the table's size at one position. Raises BadConfig."""
+
+        async def run() -> None:
+            changed_config(self.require_model().config, changes)
+            await self._owner.append_control(encode_control("configure", {"config": changes}), None)
+            await self._owner.follower.catch_up()
+
+        await self._owner.job(run)
+        return self.require_model().config
+
+    async def restore(self, restored: Model) -> Position:
+        """Switch every replica to a verified model at one position. Raises Conflict."""
+        store = self._owner.store
+        generation = await store.register_restore(self.require_model().position)
+        taken = await asyncio.to_thread(cut, restored, -1)
+        manifest = Manifest.advance(None, taken, generation, "0" * 16)
+        await store.put_pages(generation, taken.pages, taken.segments)
+        await store.put_manifest(generation, manifest.encode())
+        configuration = json.dumps(restored.config.to_dict())
+        control = RestoreControl(generation, len(taken.pages), len(taken.segments), configuration)
+
+        async def run() -> Position:
+            payload = encode_control("restore", {"generation": generation})
+            try:
+                appended = await self._owner.append_control(payload, control, same_epoch=True)
+            except WrongEpoch as error:
+                raise Conflict("restored-meanwhile", "another restore came first") from error
+            await self._owner.follower.catch_up()
+            return appended.last
+
+        position: Position = await self._owner.job(run)
+        return position
+
+    async def append_delete(self) -> None:
+        """Append the model's last entry."""
+        payload = encode_control("delete", {})
+        await self._owner.job(lambda: self._owner.append_control(payload, DeleteControl()))
+
+
+def _figures_of(model: Model) -> dict[str, Any]:
+    return {**model.stats(), "digest": model.digest(), "state_digest": model.state_digest()}

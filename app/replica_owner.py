@@ -1,0 +1,426 @@
+"""The task that owns a model: it alone folds, appends, cuts and reloads, one thing at a time.
+
+    loading ──► live ◄──────────► stuck        an entry cannot be read: predict, refuse /learn
+       ▲          │  ▲               │
+       └─ doubtful ◄─┴───────────────┘         memory dropped; serves nothing until reloaded
+    deleted                                    the model is no more
+
+So nothing here is locked: requests hand work over (`submit`, `job`) and wait. While Redis is away
+the model stays live and the owner looks for Redis every PROBE_SECONDS. A write is never cancelled
+in mid-command: the task ends only by itself, at `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app import group as groups
+from app import recovery
+from app.checkpoint_store import CheckpointStore
+from app.checkpointing import Checkpointing, CheckpointOptions
+from app.errors import (
+    AppendUnknown,
+    AppError,
+    Conflict,
+    ForeignKey,
+    LogError,
+    LogFull,
+    LogRegressed,
+    ModelGone,
+    RedisAway,
+    SkipRefused,
+    Unavailable,
+    WrongIncarnation,
+)
+from app.event_log import Appended, Control, EventLog
+from app.folding import Deleted, Doubt, Follower, Stuck
+from app.group import LearnRequest
+from app.redis_connections import RedisConnections
+from app.redis_keys import ModelKeys
+from app.writing import Writer
+from ftrl_core.errors import BadCheckpoint, BadEntry
+from ftrl_core.model import Model
+from ftrl_core.position import Position
+
+log = logging.getLogger(__name__)
+
+HEAD_SECONDS = 1.0  # how often position and nonce are compared with meta
+PROBE_SECONDS = 0.1  # how often Redis is looked for while it is away
+RETRY_AFTER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOptions:
+    """What of the settings a replica needs."""
+
+    durability: str
+    log_bytes_max: int
+    checkpoints: CheckpointOptions
+
+
+def new_future() -> asyncio.Future[Any]:
+    """A future of the running loop."""
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """Something that needs the fold paused; runs in the owner's task."""
+
+    run: Callable[[], Awaitable[Any]]
+    done: asyncio.Future[Any] = field(default_factory=new_future)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A request that waits until a position is folded."""
+
+    position: Position
+    done: asyncio.Future[bool] = field(default_factory=new_future)
+
+
+class ReplicaOwner:
+    """The model of one incarnation, and everything that changes it."""
+
+    def __init__(
+        self,
+        name: str,
+        incarnation: str,
+        connections: RedisConnections,
+        keys: ModelKeys,
+        options: ReplicaOptions,
+    ) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self.state = "loading"
+        self.detail = "waiting for Redis"
+        self.away: str | None = None
+        self.stuck: Stuck | None = None
+        self.closing = False
+        self.contact = time.monotonic()
+        self.log_bytes = 0
+        self.log_regressions = 0
+        self.queued_features = 0
+        self.store = CheckpointStore(connections, keys, incarnation)
+        self.checkpoints = Checkpointing(self.store, options.checkpoints)
+        self.settled = asyncio.Event()  # not loading any more
+        self._log = EventLog(connections, keys)
+        self.follower = Follower(self._log, self._load_restore)
+        self._writer = Writer(self._log, self.follower, options.log_bytes_max)
+        self._queue: list[LearnRequest] = []
+        self._jobs: list[_Job] = []
+        self._waiters: list[_Waiter] = []
+        self._wake = asyncio.Event()
+        self._behind = True  # the log may hold more than was folded
+        self._head_due = 0.0
+        self._last_entry_at = time.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def model(self) -> Model | None:
+        """The model as it is now; None while it is not to be used."""
+        return self.follower.model if self.state in ("live", "stuck") else None
+
+    # --- handing work over ----------------------------------------------------------------------
+
+    def submit(self, request: LearnRequest) -> None:
+        """Queue a request for the next append; its future tells what became of it."""
+        self._queue.append(request)
+        self.queued_features += request.batch.nnz
+        self._wake.set()
+
+    async def job(self, run: Callable[[], Awaitable[Any]]) -> Any:
+        """Have the owner's task run this between two entries; its errors come back."""
+        job = _Job(run)
+        self._jobs.append(job)
+        self._wake.set()
+        return await asyncio.shield(job.done)
+
+    async def append_control(
+        self, payload: bytes, control: Control | None, *, same_epoch: bool = False
+    ) -> Appended:
+        """Append a control entry; only inside a job."""
+        entries = [(payload, groups.new_nonce())]
+        return await self._writer.append(self.incarnation, entries, control, same_epoch=same_epoch)
+
+    async def start_checkpoint(self) -> bool:
+        """Cut the model here and begin to write it; only inside a job."""
+        started = await self.checkpoints.start(self.follower.loaded, self.follower.nonce)
+        self.follower.bytes_since_cut = 0
+        return started
+
+    def reached(self, position: Position) -> bool:
+        """Whether the position is folded; an older epoch counts as reached."""
+        if self.model is None:
+            return False
+        at = self.model.position
+        return position.epoch < at.epoch or (position.epoch == at.epoch and position.seq <= at.seq)
+
+    def when_reached(self, position: Position) -> asyncio.Future[bool]:
+        """A future that is resolved when the position is folded."""
+        waiter = _Waiter(position)
+        self._waiters.append(waiter)
+        self.look_soon()
+        return waiter.done
+
+    def look_soon(self) -> None:
+        """Have the owner read the log now."""
+        self._behind = True
+        self._wake.set()
+
+    # --- the task -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to load and follow."""
+        self._tasks = [asyncio.create_task(self._own()), asyncio.create_task(self._listen())]
+
+    async def close(self) -> None:
+        """Append and fold what is queued, checkpoint, and end."""
+        self.closing = True
+        self._wake.set()
+        owner, listener = self._tasks
+        await owner
+        listener.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listener
+
+    async def _listen(self) -> None:
+        """Wake the owner when somebody appends; a hint only."""
+        while True:
+            with contextlib.suppress(LogError):
+                async with contextlib.aclosing(self._log.subscribe()) as heads:
+                    async for head in heads:
+                        model = self.follower.model
+                        if model is None or head.position.seq > model.position.seq:
+                            self.look_soon()
+            await asyncio.sleep(HEAD_SECONDS)
+
+    async def _own(self) -> None:
+        while not self.closing and self.state != "deleted":
+            try:
+                await self._load()
+                while not self.closing:
+                    await self._wait()
+                    await self._step()
+            except (Deleted, WrongIncarnation) as error:
+                self._end("deleted", error)
+            except (Doubt, LogRegressed, ModelGone) as error:
+                await self._doubt(error)
+            except (LogError, recovery.Unloadable, BadCheckpoint, BadEntry) as error:
+                self.away = str(error)
+                self.detail = f"the model cannot be loaded: {error}"
+                await asyncio.sleep(PROBE_SECONDS)
+        await self._finish()
+
+    async def _load(self) -> None:
+        head = await self._log.head()
+        if head.incarnation != self.incarnation:
+            raise WrongIncarnation(head.incarnation)
+        if self.follower.model is None:
+            self.state, self.detail = "loading", "loading the newest checkpoint"
+            loaded = await recovery.load(self._log, self.store, head)
+            self.follower.adopt(loaded.model, loaded.nonce)
+        self.detail = "folding the log after the checkpoint"
+        self.follower.bytes_since_cut = 0
+        await self._read_on()
+        self.log_bytes = head.log_bytes
+        if self.stuck is None:
+            self.state, self.detail = "live", "live"
+        self.settled.set()
+
+    async def _load_restore(self, generation: str) -> Model:
+        return await recovery.load_restore(self.store, generation)
+
+    async def _doubt(self, error: Exception) -> None:
+        """Drop the memory; what waited is told, what was sent is unknown."""
+        log.error("model %s: %s; loading again", self.name, error)
+        self.log_regressions += 1
+        self._end("doubtful", error)
+        await asyncio.sleep(PROBE_SECONDS)
+
+    def _end(self, state: str, error: Exception) -> None:
+        self.state, self.detail = state, str(error)
+        self.follower.drop()
+        self.stuck = None
+        self.settled.set()
+        groups.fail(self._take_queue(), not_learned(f"the model is {state}"))
+        for job in self._jobs:
+            if not job.done.done():
+                job.done.set_exception(Unavailable(str(error), "unavailable", None, 1.0))
+        self._jobs = []
+
+    def _take_queue(self) -> list[LearnRequest]:
+        queue, self._queue = self._queue, []
+        self.queued_features = 0
+        return queue
+
+    async def _wait(self) -> None:
+        """Until there is something to do."""
+        pause = max(0.0, self._head_due - time.monotonic())
+        model = self.follower.loaded
+        idle = self.checkpoints.seconds_until_idle_due(model, self._last_entry_at)
+        if idle is not None:
+            pause = min(pause, idle)
+        if not (self._queue or self._jobs or self._behind):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(pause, 0.001))
+        self._wake.clear()
+
+    async def _step(self) -> None:
+        """One round: look, fold, run jobs, append, checkpoint. RedisAway ends the round."""
+        try:
+            if self._behind or self.away is not None or time.monotonic() >= self._head_due:
+                await self._look()
+            for job in self._take_jobs():
+                await self._run(job)
+            while self._queue:
+                await self._append_group()
+            await self._consider_checkpoint()
+        except (RedisAway, ForeignKey, AppendUnknown) as error:
+            self._redis_is_away(error)
+        except Stuck as stuck:
+            self._enter_stuck(stuck)
+
+    def _redis_is_away(self, error: LogError) -> None:
+        if self.away is None:
+            log.warning("model %s: Redis is away: %s", self.name, error)
+        self.away = str(error)
+        self._head_due = time.monotonic() + PROBE_SECONDS
+        self._behind = False
+        groups.fail(self._take_queue(), not_learned("Redis does not answer", "redis-away"))
+
+    async def _look(self) -> None:
+        """Compare with meta, and read what is new."""
+        head = await self._log.head()
+        self.log_bytes = head.log_bytes
+        if self.follower.compare(head, self.incarnation):
+            await self._read_on()
+        self._head_due = time.monotonic() + HEAD_SECONDS
+        if self.away is not None:
+            log.warning("model %s: Redis is back", self.name)
+        self.away, self._behind = None, False
+        self.contact = time.monotonic()
+
+    async def _read_on(self) -> None:
+        try:
+            if self.stuck is not None and not await self.follower.look_ahead(self.stuck):
+                return
+            before = self.follower.loaded.position
+            self.stuck = None
+            await self.follower.catch_up()
+            self.state, self.detail = "live", "live"
+            if self.follower.loaded.position != before:
+                self._last_entry_at = time.monotonic()
+        except Stuck as stuck:
+            self._enter_stuck(stuck)
+        finally:
+            self._tell_waiters()
+
+    def _enter_stuck(self, stuck: Stuck) -> None:
+        if self.stuck is None:
+            log.error("model %s: %s", self.name, stuck)
+        self.stuck, self.state, self.detail = stuck, "stuck", str(stuck)
+        groups.fail(self._take_queue(), not_learned(str(stuck)))
+
+    def _tell_waiters(self) -> None:
+        for waiter in self._waiters:
+            if self.reached(waiter.position) and not waiter.done.done():
+                waiter.done.set_result(True)
+        self._waiters = [waiter for waiter in self._waiters if not waiter.done.done()]
+
+    def _take_jobs(self) -> list[_Job]:
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    async def _run(self, job: _Job) -> None:
+        """Run a job; its errors are its caller's, except those that doubt this memory."""
+        try:
+            result = await job.run()
+        except (Doubt, Deleted, LogRegressed) as error:
+            job.done.set_exception(Unavailable(str(error), "unavailable", None, 1.0))
+            raise
+        except SkipRefused as error:
+            job.done.set_exception(Conflict("skip-refused", str(error)))
+        except Exception as error:  # noqa: BLE001  the owner must survive any caller's job
+            job.done.set_exception(error)
+        else:
+            if not job.done.done():
+                job.done.set_result(result)
+        finally:
+            self._tell_waiters()
+
+    async def _append_group(self) -> None:
+        """Append and fold what waits; everybody in the group is told."""
+        group = groups.take_group(self._queue)
+        self.queued_features = sum(request.batch.nnz for request in self._queue)
+        group = self._refuse_other_seeds(group)
+        if not group:
+            return
+        entries = groups.plan(group)
+        try:
+            folded = await self._writer.append_and_fold(self.incarnation, entries)
+            self._last_entry_at = self.contact = time.monotonic()
+            groups.resolve(group, folded)
+        except LogFull as error:
+            self.checkpoints.log_is_full()
+            full = Unavailable("the log is full", "log-full", "not_learned", error.retry_after)
+            groups.fail(group, full)
+        except RedisAway:
+            groups.fail(group, not_learned("Redis does not answer", "redis-away"))
+            raise
+        except (LogRegressed, WrongIncarnation, ModelGone) as error:
+            groups.fail(group, not_learned(str(error)))
+            raise
+        except (AppendUnknown, Doubt, Stuck, Deleted, BadEntry):
+            _fail_unknown(group)
+            raise
+        finally:
+            self._tell_waiters()
+
+    def _refuse_other_seeds(self, group: list[LearnRequest]) -> list[LearnRequest]:
+        """A restore may have changed the hash seed after a request was hashed."""
+        seed = self.follower.loaded.config.hash_seed
+        other = [request for request in group if request.hash_seed != seed]
+        groups.fail(other, not_learned("the model was restored meanwhile"))
+        return [request for request in group if request.hash_seed == seed]
+
+    async def _consider_checkpoint(self) -> None:
+        if self.stuck is not None:
+            return
+        model, log_bytes = self.follower.loaded, self.follower.bytes_since_cut
+        if self.checkpoints.is_due(model, log_bytes, self._last_entry_at):
+            await self.start_checkpoint()
+
+    async def _finish(self) -> None:
+        """The last round: what is queued, then a checkpoint."""
+        try:
+            if self.state == "live" and self.away is None:
+                await self._step()
+            groups.fail(self._take_queue(), not_learned("the service is stopping"))
+            await self.checkpoints.finish()
+            if self.state != "live" or self.away is not None:
+                return
+            if self.follower.loaded.position.seq > self.checkpoints.committed_seq:
+                await self.start_checkpoint()
+                await self.checkpoints.finish()
+        except (AppError, BadCheckpoint, BadEntry) as error:
+            log.warning("model %s: no last checkpoint: %s", self.name, error)
+
+
+def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
+    """503 for a request of which surely nothing was learned."""
+    return Unavailable(detail, slug, "not_learned", RETRY_AFTER_SECONDS)
+
+
+def _fail_unknown(group: list[LearnRequest]) -> None:
+    """Nobody knows whether these were appended; only who cannot count twice is told to retry."""
+    for request in group:
+        after = RETRY_AFTER_SECONDS if request.covered else None
+        detail = "sent to the log, but not confirmed; send it again with the same key or ids"
+        groups.fail([request], Unavailable(detail, "unavailable", "unknown", after))

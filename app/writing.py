@@ -1,0 +1,134 @@
+"""Appending for one replica: the producer's identity, and what a refusal or a silence means.
+
+A call whose outcome is unknown is repeated as the very same `Append`, which append.lua recognises;
+after REPEAT_SECONDS it is given up as unknown, and its batch number makes sure that a late copy of
+it is never appended once a higher number was. Refusals wrote nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+
+from app.errors import AppendUnknown, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
+from app.event_log import Append, Appended, Control, EventLog, LogEntry
+from app.folding import Doubt, Follower
+from ftrl_core.entry import decode
+from ftrl_core.model import Applied
+from ftrl_core.position import Position
+
+REPEAT_SECONDS = 3.0
+REPEAT_PAUSE_SECONDS = 0.05
+ATTEMPTS_MAX = 5
+
+
+class Writer:
+    """The one appender of a replica; used by its owner's task only."""
+
+    def __init__(self, event_log: EventLog, follower: Follower, log_bytes_max: int) -> None:
+        self._log = event_log
+        self._follower = follower
+        self._log_bytes_max = log_bytes_max
+        self._new_producer()
+
+    def _new_producer(self) -> None:
+        self._producer = secrets.token_hex(8)
+        self._batch_number = 0
+
+    async def append(
+        self,
+        incarnation: str,
+        entries: Sequence[tuple[bytes, str]],
+        control: Control | None = None,
+        *,
+        same_epoch: bool = False,
+    ) -> Appended:
+        """Append all entries or none, after the follower's position or later.
+
+        A new epoch is read and the call made again, unless `same_epoch` (then WrongEpoch). Raises
+        also AppendUnknown, RedisAway, LogFull, LogRegressed, ModelGone, WrongIncarnation,
+        SkipRefused, CheckpointRefused, and what catching up raises.
+        """
+        for attempts_left in reversed(range(ATTEMPTS_MAX)):
+            try:
+                return await self._settle(self._call(incarnation, entries, control))
+            except (WrongEpoch, ProducerUnknown, StaleBatch) as refusal:
+                if not attempts_left or (same_epoch and isinstance(refusal, WrongEpoch)):
+                    raise
+                if not isinstance(refusal, WrongEpoch):
+                    self._new_producer()
+                await self._follower.catch_up()
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def append_and_fold(
+        self, incarnation: str, entries: Sequence[tuple[bytes, str]]
+    ) -> list[tuple[Position, Applied]]:
+        """Append entries of examples, fold them, and tell where they are and what came of each.
+
+        What is next in the log is folded from memory; it is decoded before it is appended, so what
+        cannot be read back never gets into the log. Raises what `append` and catching up raise.
+        """
+        decoded = [decode(payload) for payload, _ in entries]
+        appended = await self.append(incarnation, entries)
+        follower = self._follower
+        previous = (appended.previous.seq, appended.previous_nonce)
+        if previous != (follower.loaded.position.seq, follower.nonce):
+            return await self._fold_by_reading([nonce for _, nonce in entries])
+        folded = []
+        for place, (payload, nonce) in enumerate(entries):
+            if place:
+                await asyncio.sleep(0)  # a prediction may come in between
+            position = Position(appended.first.epoch, appended.first.seq + place)
+            time_ms = appended.time_ms[place]
+            entry = LogEntry(position, nonce, follower.nonce, time_ms, payload)
+            folded.append((position, follower.fold_own(entry, decoded[place])))
+        return folded
+
+    async def _fold_by_reading(self, nonces: list[str]) -> list[tuple[Position, Applied]]:
+        """Somebody else's entries came before ours: fold all of them from the log."""
+        follower = self._follower
+        follower.keep_nonces = set(nonces)
+        try:
+            await follower.catch_up()
+            if follower.keep_nonces - follower.kept.keys():
+                raise Doubt("the entries just appended are not in the log")
+            return [follower.kept[nonce] for nonce in nonces]
+        finally:
+            follower.keep_nonces, follower.kept = set(), {}
+
+    def _call(
+        self, incarnation: str, entries: Sequence[tuple[bytes, str]], control: Control | None
+    ) -> Append:
+        self._batch_number += 1
+        position = self._follower.loaded.position
+        return Append(
+            incarnation=incarnation,
+            epoch=max(position.epoch, 1),
+            producer=self._producer,
+            batch_number=self._batch_number,
+            after=position,
+            after_nonce=self._follower.nonce,
+            entries=entries,
+            log_bytes_max=0 if control is not None else self._log_bytes_max,
+            control=control,
+        )
+
+    async def _settle(self, append: Append) -> Appended:
+        """Call until it is known whether the entries are in the log, or it is given up."""
+        deadline = time.monotonic() + REPEAT_SECONDS
+        sent = False
+        while True:
+            try:
+                return await self._log.append(append)
+            except AppendUnknown:
+                sent = True
+                if time.monotonic() > deadline:
+                    raise
+            except RedisAway as error:
+                if not sent:
+                    raise
+                if time.monotonic() > deadline:
+                    raise AppendUnknown(str(error)) from error
+            await asyncio.sleep(REPEAT_PAUSE_SECONDS)
