@@ -25,7 +25,7 @@ from app.model_index import ModelIndex
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
-from app.replica_owner import ReplicaOptions
+from app.replica_work import ReplicaOptions
 from app.settings import Settings
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control

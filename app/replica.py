@@ -18,13 +18,8 @@ from app.event_log import DeleteControl, RestoreControl, SkipControl
 from app.group import LearnOutcome, LearnRequest
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
-from app.replica_owner import (
-    HEAD_SECONDS,
-    RETRY_AFTER_SECONDS,
-    ReplicaOptions,
-    ReplicaOwner,
-    not_learned,
-)
+from app.replica_owner import HEAD_SECONDS, ReplicaOwner
+from app.replica_work import RETRY_AFTER_SECONDS, ReplicaOptions, not_learned
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import Cut, Manifest, cut
 from ftrl_core.config import ModelConfig

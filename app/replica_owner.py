@@ -17,13 +17,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from app import group as groups
 from app import recovery
 from app.checkpoint_store import CheckpointStore
-from app.checkpointing import Checkpointing, CheckpointOptions
+from app.checkpointing import Checkpointing
 from app.errors import (
     AppendUnknown,
     AppError,
@@ -43,6 +42,7 @@ from app.folding import Deleted, Doubt, Follower, Stuck
 from app.group import LearnRequest
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
+from app.replica_work import Job, ReplicaOptions, Waiter, fail_unknown, not_learned
 from app.writing import Writer
 from ftrl_core.errors import BadCheckpoint, BadEntry
 from ftrl_core.model import Model
@@ -52,37 +52,6 @@ log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 1.0  # how often position and nonce are compared with meta
 PROBE_SECONDS = 0.1  # how often Redis is looked for while it is away
-RETRY_AFTER_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaOptions:
-    """What of the settings a replica needs."""
-
-    durability: str
-    log_bytes_max: int
-    checkpoints: CheckpointOptions
-
-
-def new_future() -> asyncio.Future[Any]:
-    """A future of the running loop."""
-    return asyncio.get_running_loop().create_future()
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """Something that needs the fold paused; runs in the owner's task."""
-
-    run: Callable[[], Awaitable[Any]]
-    done: asyncio.Future[Any] = field(default_factory=new_future)
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A request that waits until a position is folded."""
-
-    position: Position
-    done: asyncio.Future[bool] = field(default_factory=new_future)
 
 
 class ReplicaOwner:
@@ -114,8 +83,8 @@ class ReplicaOwner:
         self.follower = Follower(self._log, self._load_restore)
         self._writer = Writer(self._log, self.follower, options.log_bytes_max)
         self._queue: list[LearnRequest] = []
-        self._jobs: list[_Job] = []
-        self._waiters: list[_Waiter] = []
+        self._jobs: list[Job] = []
+        self._waiters: list[Waiter] = []
         self._wake = asyncio.Event()
         self._behind = True  # the log may hold more than was folded
         self._head_due = 0.0
@@ -127,8 +96,6 @@ class ReplicaOwner:
         """The model as it is now; None while it is not to be used."""
         return self.follower.model if self.state in ("live", "stuck") else None
 
-    # --- handing work over ----------------------------------------------------------------------
-
     def submit(self, request: LearnRequest) -> None:
         """Queue a request for the next append; its future tells what became of it."""
         self._queue.append(request)
@@ -137,7 +104,7 @@ class ReplicaOwner:
 
     async def job(self, run: Callable[[], Awaitable[Any]]) -> Any:
         """Have the owner's task run this between two entries; its errors come back."""
-        job = _Job(run)
+        job = Job(run)
         self._jobs.append(job)
         self._wake.set()
         return await asyncio.shield(job.done)
@@ -164,7 +131,7 @@ class ReplicaOwner:
 
     def when_reached(self, position: Position) -> asyncio.Future[bool]:
         """A future that is resolved when the position is folded."""
-        waiter = _Waiter(position)
+        waiter = Waiter(position)
         self._waiters.append(waiter)
         self.look_soon()
         return waiter.done
@@ -173,8 +140,6 @@ class ReplicaOwner:
         """Have the owner read the log now."""
         self._behind = True
         self._wake.set()
-
-    # --- the task -------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to load and follow."""
@@ -334,11 +299,11 @@ class ReplicaOwner:
                 waiter.done.set_result(True)
         self._waiters = [waiter for waiter in self._waiters if not waiter.done.done()]
 
-    def _take_jobs(self) -> list[_Job]:
+    def _take_jobs(self) -> list[Job]:
         jobs, self._jobs = self._jobs, []
         return jobs
 
-    async def _run(self, job: _Job) -> None:
+    async def _run(self, job: Job) -> None:
         """Run a job; its errors are its caller's, except those that doubt this memory."""
         try:
             result = await job.run()
@@ -378,7 +343,7 @@ class ReplicaOwner:
             groups.fail(group, not_learned(str(error)))
             raise
         except (AppendUnknown, Doubt, Stuck, Deleted, BadEntry):
-            _fail_unknown(group)
+            fail_unknown(group)
             raise
         finally:
             self._tell_waiters()
@@ -411,16 +376,3 @@ class ReplicaOwner:
                 await self.checkpoints.finish()
         except (AppError, BadCheckpoint, BadEntry) as error:
             log.warning("model %s: no last checkpoint: %s", self.name, error)
-
-
-def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
-    """503 for a request of which surely nothing was learned."""
-    return Unavailable(detail, slug, "not_learned", RETRY_AFTER_SECONDS)
-
-
-def _fail_unknown(group: list[LearnRequest]) -> None:
-    """Nobody knows whether these were appended; only who cannot count twice is told to retry."""
-    for request in group:
-        after = RETRY_AFTER_SECONDS if request.covered else None
-        detail = "sent to the log, but not confirmed; send it again with the same key or ids"
-        groups.fail([request], Unavailable(detail, "unavailable", "unknown", after))

@@ -162,23 +162,68 @@ def update_bias(bias: F64, g: float, w: float, k: F64) -> None:
 
 
 @kernel
+def score_row(
+    table: F32, k: F64, hashes: U32, values: F32, start: int, count: int, sums: F32, ws: F32
+) -> np.float32:
+    """The dot product of the features start:start + count; their weights are left in ws."""
+    n0, beta = np.float32(k[N0]), np.float32(k[BETA])
+    threshold, lambda2 = np.float32(k[THRESHOLD]), np.float32(k[LAMBDA2])
+    mask = np.uint32(table.size // 2 - 1)
+    sums[:] = ZERO
+    for j in range(count):
+        slot = int(np.int64(hashes[start + j] & mask))
+        ws[j] = weight(table[2 * slot], table[2 * slot + 1], n0, beta, threshold, lambda2)
+        sums[j & 7] += values[start + j] * ws[j]
+    return joined(sums)
+
+
+@kernel
+def update_row(
+    table: F32,
+    k: F64,
+    hashes: U32,
+    values: F32,
+    start: int,
+    count: int,
+    residual: np.float32,
+    ws: F32,
+    noise: np.uint32,
+    page_seqs: I64,
+    page_shift: int,
+    seq: int,
+) -> None:
+    """Update every slot of the features start:start + count, in canonical order, in place."""
+    n0, alpha = np.float32(k[N0]), np.float32(k[ALPHA])
+    mask = np.uint32(table.size // 2 - 1)
+    for j in range(count):
+        slot = int(np.int64(hashes[start + j] & mask))
+        g = np.float32(residual * values[start + j])
+        update(table, slot, g, ws[j], dither(noise, slot, j), n0, alpha)
+        page_seqs[slot >> page_shift] = seq
+
+
+@kernel
+def longest_row(row_offsets: I64) -> int:
+    """The greatest number of features of a row."""
+    longest = 0
+    for r in range(row_offsets.size - 1):
+        longest = max(longest, row_offsets[r + 1] - row_offsets[r])
+    return longest
+
+
+@kernel
 def predict_batch(
     table: F32, bias: F64, k: F64, row_offsets: I64, hashes: U32, values: F32, out: F64
 ) -> None:
     """Probabilities of all rows into out (float64[rows]); changes nothing else."""
-    mask = np.uint32(table.size // 2 - 1)
-    n0, beta = np.float32(k[N0]), np.float32(k[BETA])
-    threshold, lambda2 = np.float32(k[THRESHOLD]), np.float32(k[LAMBDA2])
     sums = np.empty(ACCUMULATORS, np.float32)
+    ws = np.empty(longest_row(row_offsets), np.float32)
     b = bias_weight(bias, k)
     for r in range(row_offsets.size - 1):
-        sums[:] = ZERO
         start = row_offsets[r]
-        for j in range(row_offsets[r + 1] - start):
-            slot = int(np.int64(hashes[start + j] & mask))
-            w = weight(table[2 * slot], table[2 * slot + 1], n0, beta, threshold, lambda2)
-            sums[j & 7] += values[start + j] * w
-        out[r] = sigmoid(clamped_logit(joined(sums), b))
+        count = row_offsets[r + 1] - start
+        total = score_row(table, k, hashes, values, start, count, sums, ws)
+        out[r] = sigmoid(clamped_logit(total, b))
 
 
 @kernel
@@ -206,36 +251,23 @@ def learn_batch(
     before learning) and logits (float64[rows], clamped). page_seqs[slot >> page_shift] becomes seq
     for each touched slot. `examples` is the number of examples folded before; returns the new one.
     """
-    mask = np.uint32(table.size // 2 - 1)
-    n0, beta, alpha = np.float32(k[N0]), np.float32(k[BETA]), np.float32(k[ALPHA])
-    threshold, lambda2 = np.float32(k[THRESHOLD]), np.float32(k[LAMBDA2])
     sums = np.empty(ACCUMULATORS, np.float32)
-    longest = 0
-    for r in range(labels.size):
-        longest = max(longest, row_offsets[r + 1] - row_offsets[r])
-    ws = np.empty(longest, np.float32)
+    ws = np.empty(longest_row(row_offsets), np.float32)
     for r in range(labels.size):
         if skip[r]:
-            out[r] = np.nan
-            logits[r] = np.nan
+            out[r] = logits[r] = np.nan
             continue
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        sums[:] = ZERO
-        for j in range(count):
-            slot = int(np.int64(hashes[start + j] & mask))
-            ws[j] = weight(table[2 * slot], table[2 * slot + 1], n0, beta, threshold, lambda2)
-            sums[j & 7] += values[start + j] * ws[j]
         b = bias_weight(bias, k)
-        logits[r] = clamped_logit(joined(sums), b)
+        total = score_row(table, k, hashes, values, start, count, sums, ws)
+        logits[r] = clamped_logit(total, b)
         out[r] = sigmoid(logits[r])
         residual = (out[r] - np.float64(labels[r])) * np.float64(weights[r])
-        noise = example_seed(seed, examples)
-        for j in range(count):
-            slot = int(np.int64(hashes[start + j] & mask))
-            g = np.float32(residual) * values[start + j]
-            update(table, slot, g, ws[j], dither(noise, slot, j), n0, alpha)
-            page_seqs[slot >> page_shift] = seq
+        update_row(
+            table, k, hashes, values, start, count, np.float32(residual), ws,
+            example_seed(seed, examples), page_seqs, page_shift, seq,
+        )  # fmt: skip
         update_bias(bias, residual, b, k)
         examples += 1
     return examples
