@@ -103,29 +103,41 @@ class Checkpointing:
         False when the newest manifest is at the model's position already. Raises what the store
         raises.
         """
+        assert not self.running, "its pages are sent from the buffer"
         await self._learn_base()
-        if self._base.seq >= model.position.seq and not self._full_rounds:
+        base_seq, seq = self._base.seq, model.position.seq
+        if base_seq > seq or (base_seq == seq and not self._full_rounds):
             return False
-        base_seq = min(self._base.seq, model.position.seq)
-        damaged = await self._damaged_pages()
+        damaged, damaged_segments = await self._damaged()
         dirty_bytes = (model.table.dirty(base_seq).size + len(damaged)) * model.table.page_bytes
         if self._buffer.size < dirty_bytes:
             self._buffer = np.zeros(dirty_bytes, np.uint8)
             self._buffer[::4096] = 1  # touch it before the fold has to wait for it
-        taken = await asyncio.to_thread(cut, model, base_seq, self._buffer, damaged)
+        taken = await asyncio.to_thread(
+            cut, model, base_seq, self._buffer, damaged, damaged_segments
+        )
         self._task = asyncio.create_task(self._write(taken, nonce, self._base))
         return True
 
     async def finish(self) -> bool:
         """Wait for the one being written; whether the newest manifest is at its position now."""
-        return await self._task if self._task is not None else False
+        return await asyncio.shield(self._task) if self._task is not None else False
+
+    def forget(self) -> None:
+        """The history that the last checkpoint belonged to may be lost."""
+        self._base, self.committed_seq = _Base(None, None), 0
 
     async def _learn_base(self) -> None:
+        """Take the newest manifest as the base; damaged, it serves as one that names nothing."""
         newest = await self._store.newest()
         if newest is None:
             self._base = _Base(None, None)
         elif newest.generation != self._base.generation:
-            self._base = _Base(newest.generation, Manifest.decode(newest.manifest))
+            try:
+                self._base = _Base(newest.generation, Manifest.decode(newest.manifest))
+            except BadCheckpoint as error:
+                log.error("checkpoint %s is written anew: %s", newest.generation, error)
+                self._base = _Base(newest.generation, None)
             self._learned(self._base.seq)
 
     def _learned(self, seq: int) -> None:
@@ -133,8 +145,10 @@ class Checkpointing:
             self.committed_seq = seq
             self.committed_at = time.time()
 
-    async def _damaged_pages(self) -> list[int]:
-        return [item.index for item in await self._store.damaged() if item.is_page]
+    async def _damaged(self) -> tuple[list[int], list[int]]:
+        """Pages and segments to be written though they are clean."""
+        items = await self._store.damaged()
+        return [i.index for i in items if i.is_page], [i.index for i in items if not i.is_page]
 
     async def _write(self, taken: Cut, nonce: str, base: _Base) -> bool:
         started = time.monotonic()

@@ -7,6 +7,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     entry does not follow, or its seq is lower        Doubt
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
+    pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
     skip of a position that this memory has folded    Doubt, and pass over it next time
     restore                                           load the pages it names, then switch
     delete                                            Deleted
@@ -20,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
 from ftrl_core.entry import ControlEntry, Entry, decode
-from ftrl_core.errors import BadEntry
+from ftrl_core.errors import BadCheckpoint, BadEntry
 from ftrl_core.model import Applied, Model
 from ftrl_core.position import Position
 
@@ -35,9 +36,11 @@ class Doubt(AppError):
 class Stuck(AppError):
     """The next entry cannot be read, and a reload did not help."""
 
-    def __init__(self, position: Position, detail: str) -> None:
+    def __init__(self, position: Position, nonce: str, detail: str) -> None:
         super().__init__(f"the entry at {position} cannot be read: {detail}")
         self.position = position
+        self.nonce = nonce
+        self.looked = position  # no skip entry up to here
 
 
 class Deleted(AppError):
@@ -57,6 +60,7 @@ class Follower:
         self._unreadable: set[int] = set()  # seqs that could not be read once
         self._skipped: set[int] = set()  # seqs that a skip entry names
         self._passed_over: set[int] = set()  # of these, the ones this memory did not fold
+        self._keep_skipped = False
         self.kept: dict[str, tuple[Position, Applied]] = {}  # by nonce, for a waiting writer
         self.keep_nonces: set[str] = set()
 
@@ -66,8 +70,12 @@ class Follower:
         self._passed_over = set()
 
     def drop(self) -> None:
-        """Forget the model."""
+        """Forget the model; also what is skipped, unless a skip was the reason: the log that said
+        so may be lost, and what is skipped in the one that is left will be found again."""
         self.model = None
+        if not self._keep_skipped:
+            self._skipped = set()
+        self._keep_skipped = False
 
     @property
     def loaded(self) -> Model:
@@ -80,11 +88,16 @@ class Follower:
         position = self.loaded.position
         if head.incarnation != incarnation:
             raise Doubt("the model was made again")
-        if head.seq < position.seq:
+        if head.seq < position.seq or head.epoch < position.epoch:
             raise Doubt(f"the log ends at {head.position}, before {position}")
         if head.seq == position.seq and head.nonce != self.nonce:
             raise Doubt(f"the log holds another entry at {position}")
         return head.seq > position.seq
+
+    def check_reached(self, head: Head) -> None:
+        """Doubt when reading on did not get to what was the head: a trimmed log shows no gap."""
+        if self.loaded.position.seq < head.seq:
+            raise Doubt(f"the log holds nothing between {self.loaded.position} and {head.position}")
 
     async def catch_up(self) -> None:
         """Fold everything the log holds; raises Doubt, Stuck, Deleted, RedisAway."""
@@ -109,13 +122,14 @@ class Follower:
         try:
             decoded = decode(entry.payload)
             await self._fold(entry, decoded)
-        except BadEntry as error:
-            self._unreadable_entry(entry.position, error)
+        except (BadEntry, BadCheckpoint) as error:
+            self._unreadable_entry(entry, error)
         self._moved(entry)
 
-    def _unreadable_entry(self, position: Position, error: BadEntry) -> None:
+    def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+        position = entry.position
         if position.seq in self._unreadable:
-            raise Stuck(position, str(error)) from error
+            raise Stuck(position, entry.nonce, str(error)) from error
         self._unreadable.add(position.seq)
         raise Doubt(f"the entry at {position} cannot be read: {error}") from error
 
@@ -144,6 +158,7 @@ class Follower:
                 seq = int(decoded.fields["seq"])
                 if seq not in self._passed_over and seq < entry.position.seq:
                     self._skipped.add(seq)
+                    self._keep_skipped = True
                     raise Doubt(f"entry {seq} was folded, and is skipped at {entry.position}")
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
             case _:
@@ -157,14 +172,16 @@ class Follower:
         return applied
 
     async def look_ahead(self, stuck: Stuck) -> bool:
-        """Whether a skip entry for the unreadable one is in the log: then go on past it."""
-        after = stuck.position
-        while entries := await self._log.read(after):
+        """Whether to read on: the unreadable entry is skipped, or another one stands there now."""
+        there = await self._log.read(self.loaded.position, max_entries=1)
+        if not there or there[0].nonce != stuck.nonce:
+            return True
+        while entries := await self._log.read(stuck.looked):
             for entry in entries:
                 if _skips(entry) == stuck.position.seq:
                     self._skipped.add(stuck.position.seq)
                     return True
-            after = entries[-1].position
+            stuck.looked = entries[-1].position
         return False
 
 

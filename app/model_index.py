@@ -98,6 +98,11 @@ class ModelIndex:
         if await self._meta(model) == (incarnation, "deleted"):
             await self._set_row(model, seen, tombstone)
 
+    async def was_deleted(self, model: str, incarnation: str) -> bool:
+        """Whether the row says that this incarnation is no more; not when there is no row."""
+        row = await self._row(model)
+        return row not in ("", incarnation)
+
     async def finish_delete(self, model: str, incarnation: str) -> None:
         """Remove what is left of a deleted model whose generations have been dropped.
 

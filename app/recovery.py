@@ -64,15 +64,15 @@ async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loade
 
 
 async def load_restore(store: CheckpointStore, generation: str) -> Model:
-    """The model that a restore entry names; Unloadable when it is not there in full."""
+    """The model that a restore entry names; BadCheckpoint when it is not there in full."""
     content = await store.read_manifest(generation)
     if content is None:
-        raise Unloadable(f"the manifest of restore {generation} is missing")
+        raise BadCheckpoint(f"the manifest of restore {generation} is missing")
     loader = Loader(Manifest.decode(content))
     try:
         await _fill(store, loader)
     except _Missing as error:
-        raise Unloadable(f"a page of restore {generation} is missing") from error
+        raise BadCheckpoint(f"a page of restore {generation} is missing") from error
     return await asyncio.to_thread(loader.finish)
 
 

@@ -36,7 +36,8 @@ from app.errors import AppendUnknown, ForeignKey, LogError, RedisAway, ServerRef
 from app.server_facts import ServerFacts, read_server_facts
 
 WRONG_TYPE = "WRONGTYPE"
-CONNECTIONS_MAX = 64  # of each kind; more callers wait for one to become free
+CONNECTIONS_MAX = 64  # for writes, and for reads; more callers wait for one to become free
+SUBSCRIPTIONS_MAX = 1024  # each holds a connection for as long as it lasts
 
 Argument = bytes | bytearray | memoryview | str | int
 Command = tuple[Argument, ...]
@@ -131,7 +132,7 @@ def as_log_error(error: RedisError) -> LogError:
 def _client(url: str, socket_timeout: float | None) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=CONNECTIONS_MAX,
+        max_connections=CONNECTIONS_MAX if socket_timeout else SUBSCRIPTIONS_MAX,
         timeout=socket_timeout or 5.0,
         socket_timeout=socket_timeout,
         socket_connect_timeout=socket_timeout or 5.0,

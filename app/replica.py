@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch
-from app.event_log import DeleteControl, RestoreControl, SkipControl
+from app.event_log import ConfigureControl, DeleteControl, RestoreControl, SkipControl
 from app.group import LearnOutcome, LearnRequest
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
@@ -24,6 +24,7 @@ from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import Cut, Manifest, cut
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control
+from ftrl_core.errors import BadConfig
 from ftrl_core.kernels import F64
 from ftrl_core.model import Model
 from ftrl_core.position import Position
@@ -176,9 +177,11 @@ class ModelReplica:
 
     async def checkpoint(self) -> None:
         """Write a checkpoint of the present position and wait for it."""
-        await self._owner.checkpoints.finish()
-        if await self._owner.job(self._owner.start_checkpoint):
+        started: bool | None = None
+        while started is None:
             await self._owner.checkpoints.finish()
+            started = await self._owner.job(self._owner.start_checkpoint)
+        await self._owner.checkpoints.finish()
 
     async def snapshot_cut(self) -> tuple[Cut, int]:
         """A whole cut for a snapshot, and the number of examples in it."""
@@ -206,19 +209,28 @@ class ModelReplica:
         return reached
 
     async def configure(self, changes: dict[str, Any]) -> ModelConfig:
-        """Change hyper-parameters or the table's size at one position. Raises BadConfig."""
+        """Change hyper-parameters or the table's size at one position.
+
+        Raises BadConfig, and Conflict when another replica's change came between.
+        """
 
         async def run() -> None:
-            changed_config(self.require_model().config, changes)
-            await self._owner.append_control(encode_control("configure", {"config": changes}), None)
+            after = changed_config(self.require_model().config, changes)
+            payload = encode_control("configure", {"config": changes})
+            control = ConfigureControl(json.dumps(after.to_dict()))
+            await self._owner.append_control(payload, control)
             await self._owner.follower.catch_up()
 
         await self._owner.job(run)
-        return self.require_model().config
+        config = self.require_model().config
+        with contextlib.suppress(BadConfig):
+            if changed_config(config, changes) == config:
+                return config
+        raise Conflict("configured-meanwhile", "another change came first; look, and try again")
 
     async def restore(self, restored: Model) -> Position:
         """Switch every replica to a verified model at one position. Raises Conflict."""
-        store = self._owner.store
+        store, epoch = self._owner.store, self.require_model().position.epoch
         generation = await store.register_restore(self.require_model().position)
         taken = await asyncio.to_thread(cut, restored, -1)
         manifest = Manifest.advance(None, taken, generation, "0" * 16)
@@ -229,6 +241,8 @@ class ModelReplica:
 
         async def run() -> Position:
             payload = encode_control("restore", {"generation": generation})
+            if self.require_model().position.epoch != epoch:
+                raise Conflict("restored-meanwhile", "another restore came first")
             try:
                 appended = await self._owner.append_control(payload, control, same_epoch=True)
             except WrongEpoch as error:

@@ -32,17 +32,28 @@ from app.errors import (
     LogFull,
     LogRegressed,
     ModelGone,
+    ProducerUnknown,
     RedisAway,
     SkipRefused,
+    StaleBatch,
     Unavailable,
+    WrongEpoch,
     WrongIncarnation,
 )
 from app.event_log import Appended, Control, EventLog
 from app.folding import Deleted, Doubt, Follower, Stuck
 from app.group import LearnRequest
+from app.model_index import ModelIndex
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
-from app.replica_work import Job, ReplicaOptions, Waiter, fail_unknown, not_learned
+from app.replica_work import (
+    Job,
+    ReplicaOptions,
+    Waiters,
+    fail_group,
+    not_learned,
+    refuse_other_seeds,
+)
 from app.writing import Writer
 from ftrl_core.errors import BadCheckpoint, BadEntry
 from ftrl_core.model import Model
@@ -52,6 +63,7 @@ log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 1.0  # how often position and nonce are compared with meta
 PROBE_SECONDS = 0.1  # how often Redis is looked for while it is away
+RELOAD_SECONDS_MAX = 5.0  # between reloads that do not help
 
 
 class ReplicaOwner:
@@ -80,15 +92,17 @@ class ReplicaOwner:
         self.checkpoints = Checkpointing(self.store, options.checkpoints)
         self.settled = asyncio.Event()  # not loading any more
         self._log = EventLog(connections, keys)
+        self._index = ModelIndex(connections, keys.prefix)
         self.follower = Follower(self._log, self._load_restore)
         self._writer = Writer(self._log, self.follower, options.log_bytes_max)
         self._queue: list[LearnRequest] = []
         self._jobs: list[Job] = []
-        self._waiters: list[Waiter] = []
+        self._waiters = Waiters()
         self._wake = asyncio.Event()
         self._behind = True  # the log may hold more than was folded
         self._head_due = 0.0
         self._last_entry_at = time.monotonic()
+        self._reloads = 0  # since the log and this memory last agreed
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -114,10 +128,17 @@ class ReplicaOwner:
     ) -> Appended:
         """Append a control entry; only inside a job."""
         entries = [(payload, groups.new_nonce())]
-        return await self._writer.append(self.incarnation, entries, control, same_epoch=same_epoch)
+        # Who is stuck cannot read up to the present epoch, and skips in it all the same.
+        epoch = (await self._log.head()).epoch if self.stuck is not None else None
+        return await self._writer.append(
+            self.incarnation, entries, control, same_epoch=same_epoch, epoch=epoch
+        )
 
-    async def start_checkpoint(self) -> bool:
-        """Cut the model here and begin to write it; only inside a job."""
+    async def start_checkpoint(self) -> bool | None:
+        """Cut the model here and begin to write it; only inside a job. None: another is being
+        written, False: the newest is at this position already."""
+        if self.checkpoints.running:
+            return None
         started = await self.checkpoints.start(self.follower.loaded, self.follower.nonce)
         self.follower.bytes_since_cut = 0
         return started
@@ -131,10 +152,8 @@ class ReplicaOwner:
 
     def when_reached(self, position: Position) -> asyncio.Future[bool]:
         """A future that is resolved when the position is folded."""
-        waiter = Waiter(position)
-        self._waiters.append(waiter)
         self.look_soon()
-        return waiter.done
+        return self._waiters.add(position)
 
     def look_soon(self) -> None:
         """Have the owner read the log now."""
@@ -149,11 +168,7 @@ class ReplicaOwner:
         """Append and fold what is queued, checkpoint, and end."""
         self.closing = True
         self._wake.set()
-        owner, listener = self._tasks
-        await owner
-        listener.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await listener
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _listen(self) -> None:
         """Wake the owner when somebody appends; a hint only."""
@@ -175,13 +190,19 @@ class ReplicaOwner:
                     await self._step()
             except (Deleted, WrongIncarnation) as error:
                 self._end("deleted", error)
-            except (Doubt, LogRegressed, ModelGone) as error:
+            except ModelGone as error:
+                await self._gone(error)
+            except (Doubt, LogRegressed) as error:
                 await self._doubt(error)
             except (LogError, recovery.Unloadable, BadCheckpoint, BadEntry) as error:
                 self.away = str(error)
                 self.detail = f"the model cannot be loaded: {error}"
                 await asyncio.sleep(PROBE_SECONDS)
+            except Exception as error:  # the task's outermost loop: a model must have an owner
+                log.exception("model %s: unforeseen", self.name)
+                await self._doubt(error)
         await self._finish()
+        self._tasks[1].cancel()
 
     async def _load(self) -> None:
         head = await self._log.head()
@@ -202,22 +223,40 @@ class ReplicaOwner:
     async def _load_restore(self, generation: str) -> Model:
         return await recovery.load_restore(self.store, generation)
 
+    async def _gone(self, error: ModelGone) -> None:
+        """Deleted by somebody who removed the log before it was read here, or lost with Redis."""
+        with contextlib.suppress(LogError):
+            if await self._index.was_deleted(self.name, self.incarnation):
+                self._end("deleted", error)
+                return
+        await self._doubt(error)
+
     async def _doubt(self, error: Exception) -> None:
         """Drop the memory; what waited is told, what was sent is unknown."""
         log.error("model %s: %s; loading again", self.name, error)
         self.log_regressions += 1
         self._end("doubtful", error)
+        self.checkpoints.forget()
         await asyncio.sleep(PROBE_SECONDS)
+        pause = min(PROBE_SECONDS * 2**self._reloads, RELOAD_SECONDS_MAX) - PROBE_SECONDS
+        self._reloads = min(self._reloads + 1, 16)
+        with contextlib.suppress(TimeoutError):  # cut short by `close`, or by a new entry
+            await asyncio.wait_for(self._wake.wait(), pause)
+        self._wake.clear()
 
     def _end(self, state: str, error: Exception) -> None:
         self.state, self.detail = state, str(error)
         self.follower.drop()
         self.stuck = None
         self.settled.set()
-        groups.fail(self._take_queue(), not_learned(f"the model is {state}"))
+        self._dismiss(not_learned(f"the model is {state}"))
+
+    def _dismiss(self, error: Unavailable) -> None:
+        """Tell all that waits that it was not done."""
+        groups.fail(self._take_queue(), error)
         for job in self._jobs:
             if not job.done.done():
-                job.done.set_exception(Unavailable(str(error), "unavailable", None, 1.0))
+                job.done.set_exception(Unavailable(error.detail, "unavailable", None, 1.0))
         self._jobs = []
 
     def _take_queue(self) -> list[LearnRequest]:
@@ -238,12 +277,17 @@ class ReplicaOwner:
         self._wake.clear()
 
     async def _step(self) -> None:
-        """One round: look, fold, run jobs, append, checkpoint. RedisAway ends the round."""
+        """One round: look, fold, run jobs, append, checkpoint.
+
+        Jobs run while Redis is away too: /stats needs none, and the others say so themselves.
+        """
         try:
-            if self._behind or self.away is not None or time.monotonic() >= self._head_due:
-                await self._look()
-            for job in self._take_jobs():
-                await self._run(job)
+            try:
+                if self._behind or self.away is not None or time.monotonic() >= self._head_due:
+                    await self._look()
+            finally:
+                while self._jobs:
+                    await self._run(self._jobs.pop(0))
             while self._queue:
                 await self._append_group()
             await self._consider_checkpoint()
@@ -265,11 +309,17 @@ class ReplicaOwner:
         head = await self._log.head()
         self.log_bytes = head.log_bytes
         if self.follower.compare(head, self.incarnation):
+            if self.stuck is not None and head.manifest_seq >= self.stuck.position.seq:
+                raise Doubt(f"a checkpoint lies past {self.stuck.position}, which cannot be read")
             await self._read_on()
+            if self.stuck is None:
+                self.follower.check_reached(head)
+        elif self.stuck is not None:  # the log lost the entry that could not be read
+            self.stuck, self.state, self.detail = None, "live", "live"
         self._head_due = time.monotonic() + HEAD_SECONDS
         if self.away is not None:
             log.warning("model %s: Redis is back", self.name)
-        self.away, self._behind = None, False
+        self.away, self._behind, self._reloads = None, False, 0
         self.contact = time.monotonic()
 
     async def _read_on(self) -> None:
@@ -285,23 +335,13 @@ class ReplicaOwner:
         except Stuck as stuck:
             self._enter_stuck(stuck)
         finally:
-            self._tell_waiters()
+            self._waiters.tell(self.reached)
 
     def _enter_stuck(self, stuck: Stuck) -> None:
         if self.stuck is None:
             log.error("model %s: %s", self.name, stuck)
         self.stuck, self.state, self.detail = stuck, "stuck", str(stuck)
         groups.fail(self._take_queue(), not_learned(str(stuck)))
-
-    def _tell_waiters(self) -> None:
-        for waiter in self._waiters:
-            if self.reached(waiter.position) and not waiter.done.done():
-                waiter.done.set_result(True)
-        self._waiters = [waiter for waiter in self._waiters if not waiter.done.done()]
-
-    def _take_jobs(self) -> list[Job]:
-        jobs, self._jobs = self._jobs, []
-        return jobs
 
     async def _run(self, job: Job) -> None:
         """Run a job; its errors are its caller's, except those that doubt this memory."""
@@ -312,19 +352,21 @@ class ReplicaOwner:
             raise
         except SkipRefused as error:
             job.done.set_exception(Conflict("skip-refused", str(error)))
+        except Stuck as error:
+            job.done.set_exception(Unavailable(str(error), "unavailable", None, 1.0))
         except Exception as error:  # noqa: BLE001  the owner must survive any caller's job
             job.done.set_exception(error)
         else:
             if not job.done.done():
                 job.done.set_result(result)
         finally:
-            self._tell_waiters()
+            self._waiters.tell(self.reached)
 
     async def _append_group(self) -> None:
         """Append and fold what waits; everybody in the group is told."""
         group = groups.take_group(self._queue)
         self.queued_features = sum(request.batch.nnz for request in self._queue)
-        group = self._refuse_other_seeds(group)
+        group = refuse_other_seeds(group, self.follower.loaded.config.hash_seed)
         if not group:
             return
         entries = groups.plan(group)
@@ -332,28 +374,15 @@ class ReplicaOwner:
             folded = await self._writer.append_and_fold(self.incarnation, entries)
             self._last_entry_at = self.contact = time.monotonic()
             groups.resolve(group, folded)
-        except LogFull as error:
-            self.checkpoints.log_is_full()
-            full = Unavailable("the log is full", "log-full", "not_learned", error.retry_after)
-            groups.fail(group, full)
-        except RedisAway:
-            groups.fail(group, not_learned("Redis does not answer", "redis-away"))
-            raise
-        except (LogRegressed, WrongIncarnation, ModelGone) as error:
-            groups.fail(group, not_learned(str(error)))
-            raise
-        except (AppendUnknown, Doubt, Stuck, Deleted, BadEntry):
-            fail_unknown(group)
+        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch) as error:
+            fail_group(group, error)
+            if isinstance(error, LogFull):
+                self.checkpoints.log_is_full()
+        except Exception as error:
+            fail_group(group, error)
             raise
         finally:
-            self._tell_waiters()
-
-    def _refuse_other_seeds(self, group: list[LearnRequest]) -> list[LearnRequest]:
-        """A restore may have changed the hash seed after a request was hashed."""
-        seed = self.follower.loaded.config.hash_seed
-        other = [request for request in group if request.hash_seed != seed]
-        groups.fail(other, not_learned("the model was restored meanwhile"))
-        return [request for request in group if request.hash_seed == seed]
+            self._waiters.tell(self.reached)
 
     async def _consider_checkpoint(self) -> None:
         if self.stuck is not None:
@@ -367,7 +396,7 @@ class ReplicaOwner:
         try:
             if self.state == "live" and self.away is None:
                 await self._step()
-            groups.fail(self._take_queue(), not_learned("the service is stopping"))
+            self._dismiss(not_learned("the service is stopping"))
             await self.checkpoints.finish()
             if self.state != "live" or self.away is not None:
                 return
@@ -376,3 +405,5 @@ class ReplicaOwner:
                 await self.checkpoints.finish()
         except (AppError, BadCheckpoint, BadEntry) as error:
             log.warning("model %s: no last checkpoint: %s", self.name, error)
+        finally:
+            self._dismiss(not_learned("the service is stopping"))

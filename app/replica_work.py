@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.checkpointing import CheckpointOptions
-from app.errors import Unavailable
+from app.errors import AppendUnknown, LogError, LogFull, RedisAway, Unavailable
 from app.group import LearnRequest, fail
 from ftrl_core.position import Position
 
@@ -37,12 +37,24 @@ class Job:
     done: asyncio.Future[Any] = field(default_factory=new_future)
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """A request that waits until a position is folded."""
+class Waiters:
+    """Requests that wait until a position is folded."""
 
-    position: Position
-    done: asyncio.Future[bool] = field(default_factory=new_future)
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Position, asyncio.Future[bool]]] = []
+
+    def add(self, position: Position) -> asyncio.Future[bool]:
+        """A future that `tell` resolves; it may be cancelled."""
+        done: asyncio.Future[bool] = new_future()
+        self._waiting.append((position, done))
+        return done
+
+    def tell(self, reached: Callable[[Position], bool]) -> None:
+        """Resolve those whose position is reached, forget those that gave up."""
+        for position, done in self._waiting:
+            if not done.done() and reached(position):
+                done.set_result(True)
+        self._waiting = [waiting for waiting in self._waiting if not waiting[1].done()]
 
 
 def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
@@ -50,7 +62,26 @@ def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
     return Unavailable(detail, slug, "not_learned", RETRY_AFTER_SECONDS)
 
 
-def fail_unknown(group: Sequence[LearnRequest]) -> None:
+def refuse_other_seeds(group: Sequence[LearnRequest], hash_seed: int) -> list[LearnRequest]:
+    """Those hashed under this seed; a restore may have changed it after the others were."""
+    other = [request for request in group if request.hash_seed != hash_seed]
+    fail(other, not_learned("the model was restored meanwhile"))
+    return [request for request in group if request.hash_seed == hash_seed]
+
+
+def fail_group(group: Sequence[LearnRequest], error: Exception) -> None:
+    """Tell requests what it means for them that their append, or the fold after it, failed so."""
+    if isinstance(error, LogFull):
+        fail(group, Unavailable("the log is full", "log-full", "not_learned", error.retry_after))
+    elif isinstance(error, RedisAway):
+        fail(group, not_learned("Redis does not answer", "redis-away"))
+    elif isinstance(error, LogError) and not isinstance(error, AppendUnknown):
+        fail(group, not_learned(str(error)))  # refused: nothing was written
+    else:
+        _fail_unknown(group)
+
+
+def _fail_unknown(group: Sequence[LearnRequest]) -> None:
     """Nobody knows whether these were appended; only who cannot count twice is told to retry."""
     for request in group:
         after = RETRY_AFTER_SECONDS if request.covered else None

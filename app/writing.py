@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from app.errors import AppendUnknown, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
+from app.errors import AppendUnknown, LogError, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
 from app.event_log import Append, Appended, Control, EventLog, LogEntry
 from app.folding import Doubt, Follower
 from ftrl_core.entry import decode
@@ -44,22 +44,28 @@ class Writer:
         control: Control | None = None,
         *,
         same_epoch: bool = False,
+        epoch: int | None = None,
     ) -> Appended:
         """Append all entries or none, after the follower's position or later.
 
-        A new epoch is read and the call made again, unless `same_epoch` (then WrongEpoch). Raises
+        A new epoch is read and the call made again, unless `same_epoch` or a restore brought
+        another hash seed (then WrongEpoch). `epoch`: the log's, where the follower cannot read up
+        to it. Raises
         also AppendUnknown, RedisAway, LogFull, LogRegressed, ModelGone, WrongIncarnation,
         SkipRefused, CheckpointRefused, and what catching up raises.
         """
+        seed = self._follower.loaded.config.hash_seed
         for attempts_left in reversed(range(ATTEMPTS_MAX)):
             try:
-                return await self._settle(self._call(incarnation, entries, control))
+                return await self._settle(self._call(incarnation, entries, control, epoch))
             except (WrongEpoch, ProducerUnknown, StaleBatch) as refusal:
                 if not attempts_left or (same_epoch and isinstance(refusal, WrongEpoch)):
                     raise
                 if not isinstance(refusal, WrongEpoch):
                     self._new_producer()
                 await self._follower.catch_up()
+                if self._follower.loaded.config.hash_seed != seed:
+                    raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def append_and_fold(
@@ -75,7 +81,10 @@ class Writer:
         follower = self._follower
         previous = (appended.previous.seq, appended.previous_nonce)
         if previous != (follower.loaded.position.seq, follower.nonce):
-            return await self._fold_by_reading([nonce for _, nonce in entries])
+            try:
+                return await self._fold_by_reading([nonce for _, nonce in entries])
+            except LogError as error:  # the entries are in the log, whatever it says
+                raise AppendUnknown(str(error)) from error
         folded = []
         for place, (payload, nonce) in enumerate(entries):
             if place:
@@ -99,13 +108,17 @@ class Writer:
             follower.keep_nonces, follower.kept = set(), {}
 
     def _call(
-        self, incarnation: str, entries: Sequence[tuple[bytes, str]], control: Control | None
+        self,
+        incarnation: str,
+        entries: Sequence[tuple[bytes, str]],
+        control: Control | None,
+        epoch: int | None,
     ) -> Append:
         self._batch_number += 1
         position = self._follower.loaded.position
         return Append(
             incarnation=incarnation,
-            epoch=max(position.epoch, 1),
+            epoch=max(position.epoch, 1) if epoch is None else epoch,
             producer=self._producer,
             batch_number=self._batch_number,
             after=position,

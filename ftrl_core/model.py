@@ -24,7 +24,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.constants import fold_constants, weight_of
 from ftrl_core.deduplication import DUPLICATE, Deduplication
 from ftrl_core.entry import ControlEntry, Entry, ExamplesEntry, Requests, decode, whole_request
-from ftrl_core.errors import BadEntry, PositionNotNext
+from ftrl_core.errors import BadConfig, BadEntry, BadExample, PositionNotNext
 from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.kernels import F64
 from ftrl_core.metrics import Metrics
@@ -124,7 +124,10 @@ class Model:
                     self.names[name_hash(name, self.config.hash_seed)] = name
             self.names_seq = seq
         if entry.op == "configure":
-            after = changed_config(self.config, entry.fields["config"])
+            try:
+                after = changed_config(self.config, entry.fields["config"])
+            except BadConfig:  # right where it was checked, but another change came first
+                return
             keep_weights(self.config, after, self.table, self.bias, seq)
             self.table = grown(self.table, after.table_bits, seq)
             self._take_config(after)
@@ -163,8 +166,11 @@ class Model:
     def learn(self, batch: ExampleBatch, time_ms: int = 0) -> F64:
         """Fold a batch as the next entry; float64[rows] of predictions made before learning.
 
-        A row whose event id is in the window is not learned again and has NaN.
+        A row whose event id is in the window is not learned again and has NaN. Raises BadExample
+        when a row has no label.
         """
+        if (batch.labels > 1).any():
+            raise BadExample("learning wants a label of 0 or 1 for every example")
         position = Position(max(self.position.epoch, 1), self.position.seq + 1)
         applied = self.apply(position, ExamplesEntry(batch, whole_request(batch)), time_ms)
         assert applied is not None

@@ -3,8 +3,9 @@
 A smaller or larger l1 or l2 acts at once through the closed form of the weight. A new learning
 rate or beta would rescale every weight, so z is derived again such that each weight stays what it
 was (state synthesis: for w != 0, z = -(w * divisor) - sign(w) * threshold; a weight of zero keeps
-its z). A larger table copies each slot to all slots that its features may now hash to, so no
-prediction changes, and the copies part ways as they learn.
+the paper's z, which is the table's divided by the learning rate). A larger table copies each slot
+to all slots that its features may now hash to, so no prediction changes, and the copies part ways
+as they learn.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def keep_weights(
     was, becomes = fold_constants(before), fold_constants(replace(before, optimizer=between))
     _derive(table.cells[0::2], table.cells[1::2], was, becomes, k.THRESHOLD, k.LAMBDA2)
     _derive(bias[0::2], bias[1::2], was, becomes, k.BIAS_THRESHOLD, k.BIAS_LAMBDA2)
-    table.touch_all(seq)
+    table.page_seqs[:] = seq  # every page: their kept checksums are those of the old z
 
 
 def _derive(
@@ -79,7 +80,7 @@ def _derive(
     w = np.divide(-shrunk, divisor, out=np.zeros(z.shape), where=divisor > 0)
     derived = -w * (becomes[k.BETA] + root + becomes[lambda2_place])
     derived -= np.sign(w) * becomes[threshold_place]
-    z[:] = np.where(w != 0, derived, z) + 0.0
+    z[:] = np.where(w != 0, derived, z * (becomes[k.ALPHA] / was[k.ALPHA])) + 0.0
 
 
 def grown(table: WeightTable, table_bits: int, seq: int) -> WeightTable:

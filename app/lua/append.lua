@@ -53,7 +53,8 @@ local cap = tonumber(ARGV[7])
 local count = (#ARGV - 13) / 2
 local control = ARGV[9]
 local bumps = control == 'restore' or control == 'skip'
-if not (batch and batch >= 1 and after_seq and cap and count >= 1 and count == math.floor(count)) then
+local whole = count >= 1 and count == math.floor(count)
+if not (batch and batch >= 1 and after_seq and cap and whole) then
   return redis.error_reply('ERR append.lua: malformed arguments')
 end
 if control ~= '' and count ~= 1 then

@@ -1,0 +1,1 @@
+"""The command line: what `clickfold` does before and beside the service."""

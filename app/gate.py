@@ -1,0 +1,161 @@
+"""The gate: the one piece of middleware, through which every request comes in and goes out.
+
+    request ─► route table ─► Host (without keys) ─► key and scope ─► method ─┬─► /learn, /predict
+                                                                             └─► FastAPI's router
+
+Admission is decided here, before routing, on the path alone and from one table: deny by default. A
+path that is no route is 404 only for who holds a key, so that nobody without one can map the
+service. The two hot routes are answered from here by plain ASGI: FastAPI's own stack (validation,
+exit stacks, response models) costs more than a prediction. They are still in the OpenAPI document.
+
+The gate also counts requests by route template, adds the security headers, answers HEAD as GET
+without a body, and is the outermost loop of a request: what nobody expected is logged with its
+trace and becomes a 500 that says nothing.
+
+Without keys only the loopback is bound, yet any web page can have a browser send requests there
+under a name of its own (DNS rebinding): so the Host header must then name this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth import ANYONE, Key, KeyRing
+from app.hot_path import HotPath
+from app.problems import Problem, send_problem
+from app.prometheus import RequestMeter
+from app.replies import SECURITY_HEADERS
+from app.request_body import ClientGone, headers
+from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
+
+logger = logging.getLogger("clickfold.http")
+
+CLIENT_GONE = 499  # as nginx counts it: nobody was there to get a reply
+KEY_IN_SCOPE = "clickfold.key"
+LOCAL_NAMES = frozenset({"localhost", "testserver"})
+
+HotRoute = Callable[[Scope, Receive, Send, str, Key], Awaitable[int]]
+
+
+class Gate:
+    """ASGI middleware; see the head of this file."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, hot_path: HotPath, meter: RequestMeter) -> None:
+        self._app = app
+        self._keys = keys
+        self._meter = meter
+        self._hot: dict[str, HotRoute] = {
+            prefix + path: endpoint
+            for prefix in ("", MODEL_PREFIX)
+            for path, endpoint in (("/learn", hot_path.learn), ("/predict", hot_path.predict))
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; pass the lifespan on; refuse anything else."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            started = time.perf_counter()
+            match = match_path(scope["path"])
+            reply = _Reply(send, scope["method"] == "HEAD")
+            await self._answer(scope, receive, reply, match)
+            template = match.route.template if match is not None else UNKNOWN
+            seconds = time.perf_counter() - started
+            self._meter.count(template, scope["method"], reply.status, seconds)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, reply: _Reply, match: Match | None
+    ) -> None:
+        try:
+            match, key = self._admit(scope, match)
+            hot = self._hot.get(match.route.template)
+            if hot is not None and match.model is not None:
+                await hot(scope, receive, reply.send, match.model, key)
+            else:
+                method = "GET" if scope["method"] == "HEAD" else scope["method"]
+                inner = {**scope, "method": method, KEY_IN_SCOPE: key}
+                await self._app(inner, receive, reply.send_secured)
+        except Problem as problem:
+            await send_problem(reply.send, problem)
+        except ClientGone:
+            reply.status = CLIENT_GONE
+        except Exception:  # the outermost loop of a request
+            logger.exception("a request failed: %s", scope["method"])
+            await reply.fail()
+
+    def _admit(self, scope: Scope, match: Match | None) -> tuple[Match, Key]:
+        """Who asks, and for what; Problem 421, 401, 403, 404 or 405 when it is not to be."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if match is not None and match.route.scopes.get(method, "") is None:
+            return match, ANYONE
+        if self._keys.is_empty:
+            _check_host(headers(scope, b"host"))
+        key = self._keys.holder(headers(scope, b"authorization"))
+        if match is None or b"%" in scope.get("raw_path", b""):
+            raise Problem("not-found", "no route has this path")
+        needed = match.route.scopes.get(method)
+        if needed is None:
+            allow = [(b"allow", match.route.allow)]
+            raise Problem("method-not-allowed", "not with this method", headers=allow)
+        if not key.may(needed):
+            raise Problem("scope-missing", f"the key lacks the scope {needed}")
+        if match.model is not None and not key.may_use(match.model):
+            raise Problem("scope-missing", "the key is not for this model")
+        return match, key
+
+
+def _check_host(given: list[bytes]) -> None:
+    """Problem 421 unless the Host header, where there is one, names this machine."""
+    for value in given:
+        text = value.decode("latin-1")
+        name = text.rpartition(":")[0] if _has_port(text) else text
+        if name.lower() not in LOCAL_NAMES and not _is_loopback(name.strip("[]")):
+            raise Problem("wrong-host", "without keys, only loopback names are served")
+
+
+def _has_port(host: str) -> bool:
+    return ":" in host and host.rpartition(":")[2].isdigit()
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        return False
+
+
+class _Reply:
+    """What has been sent: knows the status, drops the body of a HEAD, fails once."""
+
+    def __init__(self, send: Send, is_head: bool) -> None:
+        self._send = send
+        self._is_head = is_head
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif self._is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def send_secured(self, message: Message) -> None:
+        """As `send`, with the security headers where FastAPI's routes have not set them."""
+        if message["type"] == "http.response.start":
+            present = {name.lower() for name, _ in message["headers"]}
+            added = [pair for pair in SECURITY_HEADERS if pair[0] not in present]
+            message = {**message, "headers": [*message["headers"], *added]}
+        await self.send(message)
+
+    async def fail(self) -> None:
+        """The last resort: a 500 when nothing was sent yet, else nothing (the server closes)."""
+        if self.status:
+            raise ConnectionAbortedError("a reply broke off")
+        await send_problem(self.send, Problem("internal-error", "the request failed"))

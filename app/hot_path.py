@@ -1,0 +1,217 @@
+"""POST /learn and POST /predict, as plain ASGI: what runs for nearly every request.
+
+    body (bounded) ─► ingest.decode_body ─► ExampleBatch ─► replica.learn / replica.predict ─► reply
+
+There is no validation model, no Response object and no routing here. A body above DECODE_INLINE is
+decoded in a thread: the kernels release the lock, so other requests go on meanwhile; below it, the
+hop would cost more than the work.
+
+Every 5xx of /learn says its `outcome`. Up to the moment the batch is handed to the replica that is
+`not_learned`, whatever happened; afterwards the replica says, and what nobody foresaw is `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+from starlette.types import Receive, Scope, Send
+
+from app.auth import Key
+from app.group import LearnOutcome
+from app.hub import Hub
+from app.ingest import Decoded, decode_body
+from app.problems import RETRY_AFTER_SECONDS, Outcome, Problem, problem_from, send_problem
+from app.replica import ModelReplica
+from app.replies import encode_json, send_reply
+from app.request_body import BodyReader, ClientGone, header, headers
+from ftrl_core.errors import ClickfoldError
+from ftrl_core.hashing import xxh64
+from ftrl_core.limits import Limits
+from ftrl_core.position import Position
+
+logger = logging.getLogger("clickfold.http")
+
+FAILED = "the request failed"
+DECODE_INLINE_BYTES = 256 << 10
+DECODE_THREADS = 2
+MIN_POSITION_SECONDS = 5.0
+IDEMPOTENCY_KEY_CHARS = 256
+OK = 200
+
+
+class HotPath:
+    """The two endpoints over the models of a hub."""
+
+    def __init__(self, hub: Hub, limits: Limits, reader: BodyReader) -> None:
+        self._hub = hub
+        self._limits = limits
+        self._reader = reader
+        self._decoding = asyncio.Semaphore(DECODE_THREADS)
+
+    async def learn(self, scope: Scope, receive: Receive, send: Send, model: str, key: Key) -> int:
+        """Answer a POST /learn; the status that was sent."""
+        outcome: Outcome = "not_learned"
+        try:
+            options = query_options(scope, ("predictions",))
+            with_predictions = _flag(options, "predictions", default=True)
+            named = _idempotency_key(scope)
+            replica = await self._hub.get(model)
+            seed = replica.require_model().config.hash_seed
+            decoded = await self._decoded(scope, receive, seed, for_learning=True)
+            outcome = "unknown"  # until the replica says otherwise
+            learned = await _learned(replica, decoded, seed, named, key)
+        except (ClickfoldError, Problem) as error:
+            return await _refuse_learn(send, error, outcome)
+        except (ClientGone, asyncio.CancelledError):
+            raise
+        except Exception:  # the outermost loop of a request; the gate does not know the outcome
+            logger.exception("a request to learn failed")
+            return await _refuse_learn(send, Problem("internal-error", FAILED), outcome)
+        reply: dict[str, Any] = {
+            "model": replica.name,
+            "position": str(learned.position),
+            "accepted": learned.accepted,
+            "duplicates": learned.duplicates,
+            "durability": replica.durability,
+        }
+        if with_predictions:
+            reply["predictions"] = learned.predictions.tolist()
+        await send_reply(send, OK, encode_json(reply))
+        return OK
+
+    async def predict(
+        self, scope: Scope, receive: Receive, send: Send, model: str, _key: Key
+    ) -> int:
+        """Answer a POST /predict; the status that was sent. The key has been checked."""
+        try:
+            options = query_options(scope, ("min_position",))
+            awaited = _position(options)
+            replica = await self._hub.get(model)
+            seed = replica.require_model().config.hash_seed
+            decoded = await self._decoded(scope, receive, seed, for_learning=False)
+            if awaited is not None and not await replica.wait_for(awaited, MIN_POSITION_SECONDS):
+                raise _not_reached(awaited)
+            position, predictions = replica.predict(decoded.batch)
+        except ClickfoldError as error:
+            raise problem_from(error) from error
+        reply: dict[str, Any] = {
+            "model": replica.name,
+            "position": str(position),
+            "predictions": predictions.tolist(),
+        }
+        stale_seconds = replica.stale_seconds()
+        if stale_seconds > 0:
+            reply["stale_seconds"] = round(stale_seconds, 3)
+        await send_reply(send, OK, encode_json(reply))
+        return OK
+
+    async def _decoded(
+        self, scope: Scope, receive: Receive, hash_seed: int, *, for_learning: bool
+    ) -> Decoded:
+        """The request's examples; what a refusal looks like is in app.ingest."""
+        body = await self._reader.read(scope, receive)
+        try:
+            arguments = {
+                "content_type": _text(header(scope, b"content-type")),
+                "content_encoding": _text(header(scope, b"content-encoding")),
+                "hash_seed": hash_seed,
+                "require_labels": for_learning,
+                "limits": self._limits,
+            }
+            if len(body) <= DECODE_INLINE_BYTES:
+                return decode_body(body, **arguments)
+            async with self._decoding:
+                return await asyncio.to_thread(decode_body, body, **arguments)
+        finally:
+            self._reader.release(len(body))
+
+
+async def _learned(
+    replica: ModelReplica, decoded: Decoded, seed: int, named: bytes | None, key: Key
+) -> LearnOutcome:
+    batch = decoded.batch
+    if batch.rows == 0:  # nothing to append: the position is the present one
+        return LearnOutcome(replica.require_model().position, 0, 0, np.empty(0))
+    return await replica.learn(
+        batch,
+        hash_seed=seed,
+        key_number=key.number,
+        idempotency_key=(xxh64(named, seed) or 1) if named is not None else 0,
+        body_hash=xxh64(decoded.body) if named is not None else 0,
+        covered=named is not None or bool(np.all(batch.event_ids != 0)),
+    )
+
+
+async def _refuse_learn(send: Send, error: ClickfoldError | Problem, outcome: Outcome) -> int:
+    problem = error if isinstance(error, Problem) else problem_from(error)
+    if problem.status >= 500 and problem.outcome is None:
+        problem.outcome = outcome
+    await send_problem(send, problem)
+    return problem.status
+
+
+def query_options(scope: Scope, allowed: tuple[str, ...]) -> dict[str, str]:
+    """The query's parameters; Problem 422 for one that is unknown, repeated or not readable."""
+    query: bytes = scope["query_string"]
+    if not query:
+        return {}
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=16,
+        )
+    except ValueError:
+        raise Problem("bad-query", "the query cannot be read") from None
+    options = dict(pairs)
+    if len(options) != len(pairs):
+        raise Problem("bad-query", "a query parameter is repeated")
+    if not options.keys() <= set(allowed):
+        raise Problem("bad-query", f"the query parameters here are: {', '.join(allowed)}")
+    return options
+
+
+def _flag(options: dict[str, str], name: str, *, default: bool) -> bool:
+    text = options.get(name)
+    if text not in (None, "true", "false"):
+        raise Problem("bad-query", f"{name} is true or false")
+    return default if text is None else text == "true"
+
+
+def _position(options: dict[str, str]) -> Position | None:
+    text = options.get("min_position")
+    if text is None:
+        return None
+    try:
+        return Position.parse(text)
+    except ValueError as error:
+        raise Problem("bad-query", f"min_position: {error}") from None
+
+
+def _not_reached(awaited: Position) -> Problem:
+    return Problem(
+        "position-not-reached",
+        f"{awaited} was not reached in {MIN_POSITION_SECONDS:g} s",
+        retry_after=RETRY_AFTER_SECONDS,
+    )
+
+
+def _idempotency_key(scope: Scope) -> bytes | None:
+    given = headers(scope, b"idempotency-key")
+    if not given:
+        return None
+    key = given[0]
+    visible = all(0x21 <= byte <= 0x7E for byte in key)
+    if len(given) > 1 or not visible or not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS:
+        raise Problem("bad-idempotency-key", "one key, of 1 to 256 visible ASCII characters")
+    return key
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode("latin-1") if value is not None else ""

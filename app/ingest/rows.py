@@ -1,0 +1,165 @@
+"""Typed rows to an ExampleBatch: one kernel for labels, weights and ids, one for the features.
+
+    rows ──► fields (settle_fields) ───────────────► labels, weights, event ids, first bad row
+      └────► features: join ► scan ► slow rows ► shared ► canonicalise ► CSR arrays
+
+What is wrong is found by number first and worded afterwards: of the bad row of the fields and the
+rows that the scan did not settle, the lowest is read by the slow path, which raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Annotated, NoReturn
+
+import numpy as np
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from app.ingest.slow_json import parse_json
+from ftrl_core.batch import ExampleBatch, canonicalise
+from ftrl_core.errors import TooLarge
+from ftrl_core.example_fields import settle_fields
+from ftrl_core.features import Place, Reader, Triples
+from ftrl_core.json_scan import (
+    ScannedRows,
+    rows_of_triples,
+    scan_features,
+    with_shared,
+    with_slow_rows,
+)
+from ftrl_core.json_string import SPARE_BYTES
+from ftrl_core.limits import Limits
+
+EventId = Annotated[str, Meta(min_length=1)] | int
+
+_INTEGER_ID_MIN, _INTEGER_ID_MAX = -(2**63), 2**64 - 1
+_NO_SHARED = Place(None, "/shared")
+
+
+class LearnRow(Struct, forbid_unknown_fields=True, gc=False):
+    """An example to learn, as msgspec checks it; the features are not looked at."""
+
+    features: Raw
+    label: float
+    weight: float = 1.0
+    id: EventId | UnsetType = UNSET
+
+
+class ScoreRow(Struct, forbid_unknown_fields=True, gc=False):
+    """An example to score: a label is allowed and ignored, whatever it is."""
+
+    features: Raw
+    label: Raw = Raw()
+    weight: float = 1.0
+    id: EventId | UnsetType = UNSET
+
+
+Row = LearnRow | ScoreRow
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from: the place of a row in the body, and its text to be read again."""
+
+    place: Callable[[int], Place]
+    text: Callable[[int], bytes]
+
+
+def explain(row: int, source: Source, reader: Reader, shared: int) -> NoReturn:
+    """Raise what is wrong with a row that the fast path has refused."""
+    place = source.place(row)
+    reader.example(parse_json(source.text(row)), place, shared)
+    raise place.wrong("a key comes twice, and one of its values is wrong")
+
+
+def rows_to_batch(
+    rows: Sequence[Row], shared: Raw | None, source: Source, reader: Reader
+) -> ExampleBatch:
+    """The batch of all rows, the shared features merged into each. Raises BadExample, TooLarge."""
+    common = _scan_shared(shared, reader) if shared is not None else None
+    shared_count = int(common.values.size) if common is not None else 0
+    labels, weights, event_ids, bad = _settle(rows, reader)
+    scanned = _scan([row.features for row in rows], reader, shared_count)
+    if scanned.slow:
+        scanned = _with_slow(scanned, rows[:bad], source, reader, shared_count)
+    if bad < len(rows):
+        explain(bad, source, reader, shared_count)
+    if common is not None:
+        scanned = with_shared(scanned, common)
+    if scanned.values.size > reader.limits.request_features:
+        raise _too_many_features(reader.limits)
+    canonical = canonicalise(
+        scanned.row_offsets, scanned.name_hashes, scanned.feature_hashes, scanned.values
+    )
+    return ExampleBatch(*canonical, labels=labels, weights=weights, event_ids=event_ids)
+
+
+def _settle(
+    rows: Sequence[Row], reader: Reader
+) -> tuple[
+    np.ndarray[tuple[int], np.dtype[np.uint8]],
+    np.ndarray[tuple[int], np.dtype[np.float32]],
+    np.ndarray[tuple[int], np.dtype[np.uint64]],
+    int,
+]:
+    labels = [row.label for row in rows] if reader.require_labels else []
+    ids = [row.id for row in rows]
+    texts = [] if ids.count(UNSET) == len(ids) else [_id_text(value) for value in ids]
+    return settle_fields(
+        np.array(labels, np.float64),
+        np.array([row.weight for row in rows], np.float64),
+        texts,
+        reader.hash_seed,
+        reader.limits,
+    )
+
+
+def _id_text(value: str | int | UnsetType) -> bytes:
+    """The UTF-8 that is hashed for an id; a control character where the id is out of range."""
+    if isinstance(value, str):
+        return value.encode()
+    if value is UNSET:
+        return b""
+    return b"%d" % value if _INTEGER_ID_MIN <= value <= _INTEGER_ID_MAX else b"\0"
+
+
+def _scan(features: list[Raw], reader: Reader, shared_count: int) -> ScannedRows:
+    buf = bytearray().join([*features, bytes(SPARE_BYTES)])
+    starts = np.array([0, *accumulate(map(len, features))], np.int64)
+    scanned = scan_features(
+        np.frombuffer(buf, np.uint8), starts, reader.hash_seed, reader.limits, shared_count
+    )
+    if scanned is None:
+        raise _too_many_features(reader.limits)
+    return scanned
+
+
+def _scan_shared(shared: Raw, reader: Reader) -> ScannedRows:
+    scanned = _scan([shared], reader, 0)
+    if scanned.slow:
+        return rows_of_triples(reader.features(parse_json(bytes(shared)), _NO_SHARED))
+    return scanned
+
+
+def _with_slow(
+    scanned: ScannedRows, rows: Sequence[Row], source: Source, reader: Reader, shared_count: int
+) -> ScannedRows:
+    """The slow rows among `rows` read by the slow path; later ones stay empty."""
+    read: list[Triples] = []
+    for row in scanned.slow:
+        if row >= len(rows):
+            read.append(Triples())  # a row before it is bad, so the batch is refused anyway
+            continue
+        place = source.place(row).within("features")
+        read.append(reader.features(parse_json(bytes(rows[row].features)), place, shared_count))
+    return with_slow_rows(scanned, read)
+
+
+def _too_many_features(limits: Limits) -> TooLarge:
+    return TooLarge(
+        f"a request has at most {limits.request_features} features in all its examples",
+        None,
+        "/examples",
+    )

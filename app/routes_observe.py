@@ -1,0 +1,123 @@
+"""Watching the service: /stats, /metrics, the probes, and skipping an entry that cannot be read.
+
+The probes need no key, so they name no model and load none. Ready means that state is loaded and
+verified and kernels are compiled; it stays so while Redis is away, since /predict goes on, and the
+body says `"learn": false`. `/readyz?for=learn` wants Redis too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.dependencies import HubOf, KeyOf, KeysOf, MeterOf, ModelName, ObjectOf, ReplicaOf
+from app.hot_path import query_options
+from app.hub import memory_bytes
+from app.problems import Problem
+from app.prometheus import CONTENT_TYPE, exposition
+from app.replica import ModelReplica
+from app.replies import json_reply
+from app.schemas import MovedReply, ReadyReply, StatsReply, object_body, problems
+from ftrl_core.position import Position
+
+router = APIRouter(tags=["observe"])
+_READY = 200
+_NOT_READY = 503
+_SKIP = object_body(
+    "The position that cannot be read, as /stats and the log name it.",
+    {"position": {"type": "string"}},
+    {"position": "1-42"},
+    required=True,
+)
+_PROBE: dict[int | str, dict[str, Any]] = {503: {"model": ReadyReply, "description": "not ready"}}
+
+
+@router.get(
+    "/stats",
+    summary="Progressive metrics, counts and health",
+    response_model=StatsReply,
+    responses=problems(404, 503),
+)
+async def stats(request: Request, replica: ReplicaOf) -> Response:
+    """The fold's own figures: every prediction counted was made before its label was learned."""
+    query_options(request.scope, ())
+    return json_reply(await replica.stats())
+
+
+@router.get("/livez", summary="Is the process alive", response_model=ReadyReply)
+async def livez() -> Response:
+    """200 as long as the event loop turns."""
+    return json_reply({"live": True})
+
+
+@router.get("/startupz", summary="Has the service started", response_model=ReadyReply)
+async def startupz() -> Response:
+    """200 once kernels are compiled and models can be served; see /readyz for whether they are."""
+    return json_reply({"started": True})
+
+
+@router.get(
+    "/readyz",
+    summary="Can the service answer",
+    response_model=ReadyReply,
+    responses=_PROBE,
+)
+async def readyz(request: Request, hub: HubOf, keys: KeysOf) -> Response:
+    """200 when /predict can be answered; with `?for=learn`, when /learn can be too."""
+    options = query_options(request.scope, ("for",))
+    if options.get("for") not in (None, "learn", "predict"):
+        raise Problem("bad-query", "for is learn or predict")
+    ready, body = hub.ready()
+    if not keys.is_empty:
+        body.pop("models", None)  # a probe has no key, and names are for those who have one
+    if options.get("for") == "learn":
+        ready = ready and bool(body.get("learn", False))
+    return json_reply({**body, "ready": ready}, _READY if ready else _NOT_READY)
+
+
+@router.post(
+    "/admin/skip",
+    summary="Skip an entry that cannot be read",
+    response_model=MovedReply,
+    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    openapi_extra=_SKIP,
+)
+async def skip(replica: ReplicaOf, given: ObjectOf) -> Response:
+    """Pass over the one entry this replica is stuck before; refused unless nothing else helps."""
+    text = given.get("position")
+    try:
+        position = Position.parse(text if isinstance(text, str) else "")
+    except ValueError as error:
+        raise Problem("bad-config", f"position: {error}") from None
+    reached = await replica.skip(position)
+    return json_reply({"model": replica.name, "position": str(reached)})
+
+
+metrics_router = APIRouter(tags=["observe"])
+model_metrics_router = APIRouter(tags=["observe"])
+
+
+@metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(hub: HubOf, key: KeyOf, meter: MeterOf) -> Response:
+    """Requests, and every model that is loaded here and that the key may see."""
+    visible = [replica for replica in hub.loaded() if key.may_use(replica.name)]
+    body = exposition(meter, [figures(replica) for replica in visible])
+    return Response(body, media_type=CONTENT_TYPE)
+
+
+@model_metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def model_metrics(hub: HubOf, model: ModelName) -> Response:
+    """One model, if it is loaded here."""
+    body = exposition(None, [figures(one) for one in hub.loaded() if one.name == model])
+    return Response(body, media_type=CONTENT_TYPE)
+
+
+def figures(replica: ModelReplica) -> dict[str, Any]:
+    """What a scrape shows of a model: no digest is computed for it, so a scrape costs nothing."""
+    shown: dict[str, Any] = {"model": replica.name, "stale_seconds": replica.stale_seconds()}
+    model = replica.model
+    if model is not None:
+        shown |= {**model.stats(), "memory_bytes": memory_bytes(model.config)}
+    return shown

@@ -1,0 +1,220 @@
+"""The event loop of a server process, in a thread of its own: HTTP, models, Redis connections.
+
+It is not the main thread, because that one has work only it can do: signals, and launching the
+embedded server, which the kernel ties to the thread that launched it. So the main thread
+(app/server.py) supervises and this one serves; neither waits for the other but at start and end.
+
+    uvicorn serves `Switch` at once
+    imports and kernels (a daemon thread) ─┐
+    Redis URL (from the main thread)  ─────┴─► connections ─► hub ─► application ─► Switch
+
+At the end: uvicorn stops accepting and finishes what it has, the hub appends what is queued and
+writes the last checkpoints, the connections close. The embedded server is stopped after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from app.errors import LogError, RedisAway, ServerRefused
+from app.redis_connections import RedisConnections
+from app.settings import Settings
+from app.starting import Progress, Switch
+
+if TYPE_CHECKING:
+    from app.hub import Hub
+
+logger = logging.getLogger("clickfold")
+
+GRACEFUL_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75  # longer than a load balancer's usual 60, so that it closes first
+REDIS_WAIT_SECONDS = 0.5
+STILL_SECONDS = 5.0
+
+
+class ServiceThread:
+    """Serves on a listening socket until `stop`; `error` says why it ended by itself."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, progress: Progress) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._progress = progress
+        self._switch = Switch(progress)
+        self._redis_url: Future[str] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._may_interrupt = True
+        self._stopping = threading.Event()
+        self._hub: Hub | None = None
+        self._connections: RedisConnections | None = None
+        self._server = uvicorn.Server(self._uvicorn_config())
+        self._thread = threading.Thread(target=self._run, name="clickfold-service")
+        self._kernels = threading.Thread(target=self._prepare, name="clickfold-kernels", daemon=True)
+        self._prepared: Future[None] = Future()
+        self.ready = threading.Event()
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to listen and to prepare."""
+        self._kernels.start()
+        self._thread.start()
+
+    def use_redis(self, url: str) -> None:
+        """Where Redis is; awaited by the start."""
+        self._redis_url.set_result(url)
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for the end; whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask for an orderly end; returns at once."""
+        self._stopping.set()
+        self._server.should_exit = True
+        loop, starting = self._loop, self._starting
+        if loop is not None and starting is not None and self._may_interrupt:
+            loop.call_soon_threadsafe(starting.cancel)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether the thread that compiles is still at it; it cannot be interrupted."""
+        return self._kernels.is_alive()
+
+    def _uvicorn_config(self) -> uvicorn.Config:
+        settings = self._settings
+        return uvicorn.Config(
+            self._switch,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+        )
+
+    def _prepare(self) -> None:
+        """Import what is slow to import, and compile or load every kernel."""
+        try:
+            from app import ingest, main  # noqa: F401  the import is the purpose
+            from ftrl_core import warmup
+
+            ingest.warm_up()
+            warmup.warm_up()
+        except BaseException as error:  # noqa: BLE001  a thread's outermost frame: handed over
+            self._prepared.set_exception(error)
+        else:
+            self._prepared.set_result(None)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001  a thread's outermost frame: handed over
+            self.error = self.error or error
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._starting = asyncio.create_task(self._start())
+        try:
+            if not self._stopping.is_set():
+                serving = asyncio.create_task(self._server.serve([self._listener]))
+                await asyncio.wait({serving, self._starting}, return_when=asyncio.FIRST_COMPLETED)
+                self._note_failed_start()
+                await serving
+        finally:
+            await self._end()
+
+    def _note_failed_start(self) -> None:
+        starting = self._starting
+        if starting is not None and starting.done() and not starting.cancelled():
+            self.error = starting.exception()
+            if self.error is not None:
+                self._server.should_exit = True
+
+    async def _end(self) -> None:
+        starting = self._starting
+        if starting is not None and not starting.done():
+            if self._may_interrupt:
+                starting.cancel()
+            await asyncio.wait({starting})
+            self._note_failed_start()
+        if self._hub is not None:
+            self._progress.begin("writing the last checkpoint")
+            await self._hub.close()
+        if self._connections is not None:
+            await self._connections.aclose()
+
+    async def _start(self) -> None:
+        self._progress.begin("loading kernels (a first start compiles them: up to a minute)")
+        await self._until(self._prepared)
+        self._progress.say("kernels are ready and pass the self-test")
+        url = await asyncio.wrap_future(self._redis_url)
+        self._connections = RedisConnections.from_url(url, self._settings.durability)
+        await self._until_redis_answers(self._connections)
+        self._may_interrupt = False  # from here on Redis is written to
+        await self._open_models(self._connections)
+
+    async def _until(self, future: Future[None]) -> None:
+        waiting = asyncio.wrap_future(future)
+        while not (await asyncio.wait({waiting}, timeout=STILL_SECONDS))[0]:
+            self._progress.say(f"still {self._progress.doing.partition(' (')[0]}")
+        await waiting
+
+    async def _until_redis_answers(self, connections: RedisConnections) -> None:
+        self._progress.doing = "connecting to Redis"
+        told = False
+        while True:
+            try:
+                facts = await connections.check_server()
+            except ServerRefused:
+                raise
+            except RedisAway as error:
+                if not told:
+                    self._progress.say(f"waiting: {error}")
+                told = True
+                await asyncio.sleep(REDIS_WAIT_SECONDS)
+            else:
+                version = ".".join(map(str, facts.version))
+                self._progress.say(f"Redis: {facts.name} {version} at {connections.url_masked}")
+                return
+
+    async def _open_models(self, connections: RedisConnections) -> None:
+        from app.default_config import default_config
+        from app.hub import Hub
+        from app.main import create_app
+
+        self._progress.doing = "loading models"
+        self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hub = Hub(self._settings, connections)
+        application = create_app(self._settings, hub)
+        self._hub = hub
+        try:
+            await hub.start(default_config(self._settings.config))
+        except LogError as error:
+            raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
+        self._switch.application = application  # type: ignore[assignment]
+        for replica in hub.loaded():
+            await replica.settled(24 * 3600.0)
+            model = replica.model
+            at = f"position {model.position}" if model is not None else replica.detail
+            self._progress.say(f"model {replica.name}: {at}")
+        self.ready.set()
