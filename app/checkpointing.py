@@ -27,6 +27,7 @@ from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
+LOST_RACES = frozenset({"not_newer", "base_gone", "dead", "unregistered", "stale_drop"})
 FULL_ROUNDS = 3  # commit, commit at an equal position, and a begin that trims up to it
 
 
@@ -155,7 +156,7 @@ class Checkpointing:
         try:
             await self._write_steps(taken, nonce, base)
         except CheckpointRefused as refusal:
-            if refusal.reason not in {"not_newer", "base_gone", "dead", "stale_drop"}:
+            if refusal.reason not in LOST_RACES:
                 log.warning("checkpoint at %s given up: %s", taken.position, refusal)
             return refusal.reason == "not_newer"
         except (ModelGone, WrongEpoch):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -115,17 +116,19 @@ class HotPath:
         """The request's examples; what a refusal looks like is in app.ingest."""
         body = await self._reader.read(scope, receive)
         try:
-            arguments = {
-                "content_type": _text(header(scope, b"content-type")),
-                "content_encoding": _text(header(scope, b"content-encoding")),
-                "hash_seed": hash_seed,
-                "require_labels": for_learning,
-                "limits": self._limits,
-            }
+            decode = partial(
+                decode_body,
+                body,
+                content_type=_text(header(scope, b"content-type")),
+                content_encoding=_text(header(scope, b"content-encoding")),
+                hash_seed=hash_seed,
+                require_labels=for_learning,
+                limits=self._limits,
+            )
             if len(body) <= DECODE_INLINE_BYTES:
-                return decode_body(body, **arguments)
+                return decode()
             async with self._decoding:
-                return await asyncio.to_thread(decode_body, body, **arguments)
+                return await asyncio.to_thread(decode)
         finally:
             self._reader.release(len(body))
 

@@ -77,7 +77,8 @@ class Hub:
             log.error(self.emptied.detail)
             return
         if not rows and self.hosts(DEFAULT):
-            await self._make(DEFAULT, ModelConfig.from_dict(default_config or {}))
+            incarnation, _ = await self._make(DEFAULT, ModelConfig.from_dict(default_config or {}))
+            self._begin(DEFAULT, incarnation)
         elif self.hosts(DEFAULT) and DEFAULT in rows and not rows[DEFAULT].deleted:
             self._begin(DEFAULT, rows[DEFAULT].incarnation)
 
@@ -114,16 +115,24 @@ class Hub:
     async def _find(self, name: str) -> ModelReplica:
         if self.emptied is not None:
             raise Unavailable(self.emptied.detail, "unavailable", "not_learned", None)
+        if not self.hosts(name):
+            raise ModelNotFound("there is no such model here")
         try:
-            row = (await self._index.rows()).get(name) if self.hosts(name) else None
+            rows = await self._index.rows()
         except LogError as error:
             raise Unavailable("Redis does not answer", "redis-away", "not_learned", 1.0) from error
+        row = rows.get(name)
+        known = self._known.read()
+        if row is None and (name in known or (known and not rows)):
+            detail = f"Redis has lost models that {self._known.path} remembers"
+            raise Unavailable(detail, "unavailable", "not_learned", None)
         if row is None or row.deleted:
             raise ModelNotFound("there is no such model here")
         old = self._replicas.get(name)
         if old is not None and old.incarnation == row.incarnation and old.state != "deleted":
             return old
         if old is not None and old.incarnation == row.incarnation:
+            await self._remove(name, row.incarnation)  # who deleted it has not come to that
             raise ModelNotFound("the model was deleted")
         await self._check_memory(name)
         return self._begin(name, row.incarnation)
@@ -161,17 +170,21 @@ class Hub:
         """
         async with self._making:
             wanted = from_model.config if from_model else ModelConfig.from_dict(config)
-            existing = await self._existing(name)
-            if existing is not None:
-                model = existing.require_model()
-                if model.config == wanted and from_model is None:
-                    return existing, False
-                if model.examples or model.duplicates:
-                    raise Conflict("model-exists", "a model of that name has learned already")
-                await self._delete(existing)
-            self._fits(wanted)
-            replica = await self._make(name, wanted)
-            await replica.settled(LOAD_SECONDS)
+            while True:
+                existing = await self._existing(name)
+                if existing is not None:
+                    model = existing.require_model()
+                    if model.config == wanted and from_model is None:
+                        return existing, False
+                    if model.examples or model.duplicates:
+                        raise Conflict("model-exists", "a model of that name has learned already")
+                    await self._delete(existing)
+                self._fits(wanted)
+                incarnation, made = await self._make(name, wanted)
+                replica = self._begin(name, incarnation)
+                await replica.settled(LOAD_SECONDS)
+                if made:
+                    break  # otherwise another process was quicker: look at what it made
             if from_model is not None:
                 await replica.restore(from_model)
             return replica, True
@@ -190,7 +203,8 @@ class Hub:
         except ModelNotFound:
             return None
 
-    async def _make(self, name: str, config: ModelConfig) -> ModelReplica:
+    async def _make(self, name: str, config: ModelConfig) -> tuple[str, bool]:
+        """The incarnation that has the name now, and whether it was made here."""
         whole = config.to_dict()
         payload = encode_control("create", {"config": whole})
         incarnation, nonce = secrets.token_hex(8), secrets.token_hex(8)
@@ -201,8 +215,8 @@ class Hub:
                 await self._remove(name, error.incarnation)
                 return await self._make(name, config)
             await self._index.adopt(name)
-            incarnation = error.incarnation
-        return self._begin(name, incarnation)
+            return error.incarnation, False
+        return incarnation, True
 
     async def delete(self, name: str) -> None:
         """Delete a model for every replica. Raises ModelNotFound, Unavailable."""
@@ -241,7 +255,7 @@ class Hub:
 
     async def close(self) -> None:
         """Checkpoint and end every replica."""
-        await asyncio.gather(*(r.close() for r in self._replicas.values() if r.state != "deleted"))
+        await asyncio.gather(*(r.close() for r in self._replicas.values()))
 
 
 def memory_bytes(config: ModelConfig) -> int:

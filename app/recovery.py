@@ -38,7 +38,11 @@ class Unloadable(AppError):
 
 
 class _Missing(Exception):
-    """A page or segment is not there (any more)."""
+    """A page or segment is not there (any more); or, without an item, the manifest is not kept."""
+
+    def __init__(self, item: DamagedItem | None = None) -> None:
+        super().__init__(item)
+        self.item = item
 
 
 @dataclass(slots=True)
@@ -89,10 +93,14 @@ async def _load_manifest(store: CheckpointStore, kept: KeptManifest) -> Loaded:
     for _ in range(RETARGETS_MAX):
         try:
             await _fill(store, loader)
-        except _Missing:
+            if kept.generation not in await store.kept_generations():
+                raise _Missing  # the log after it may be trimmed already
+        except _Missing as missing:
             newest = await store.newest()
             if newest is None or newest.generation == kept.generation:
-                raise BadCheckpoint("a page is missing") from None
+                if missing.item is not None:
+                    await store.mark_damaged(missing.item)
+                raise BadCheckpoint("a page is missing") from missing
             kept = newest
             loader.retarget(Manifest.decode(kept.manifest))
             continue
@@ -114,7 +122,7 @@ async def _fetch(store: CheckpointStore, loader: Loader, *, is_page: bool) -> No
         chunk = names[first : first + CHUNK]
         for (generation, index), content in zip(chunk, await read(chunk), strict=True):
             if content is None:
-                raise _Missing
+                raise _Missing(DamagedItem(generation, is_page, index))
             try:
                 put(index, content)
             except BadCheckpoint:

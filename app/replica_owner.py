@@ -26,7 +26,6 @@ from app.checkpointing import Checkpointing
 from app.errors import (
     AppendUnknown,
     AppError,
-    Conflict,
     ForeignKey,
     LogError,
     LogFull,
@@ -34,7 +33,6 @@ from app.errors import (
     ModelGone,
     ProducerUnknown,
     RedisAway,
-    SkipRefused,
     StaleBatch,
     Unavailable,
     WrongEpoch,
@@ -50,6 +48,7 @@ from app.replica_work import (
     Job,
     ReplicaOptions,
     Waiters,
+    as_told,
     fail_group,
     not_learned,
     refuse_other_seeds,
@@ -139,9 +138,8 @@ class ReplicaOwner:
         written, False: the newest is at this position already."""
         if self.checkpoints.running:
             return None
-        started = await self.checkpoints.start(self.follower.loaded, self.follower.nonce)
         self.follower.bytes_since_cut = 0
-        return started
+        return await self.checkpoints.start(self.follower.loaded, self.follower.nonce)
 
     def reached(self, position: Position) -> bool:
         """Whether the position is folded; an older epoch counts as reached."""
@@ -267,8 +265,7 @@ class ReplicaOwner:
     async def _wait(self) -> None:
         """Until there is something to do."""
         pause = max(0.0, self._head_due - time.monotonic())
-        model = self.follower.loaded
-        idle = self.checkpoints.seconds_until_idle_due(model, self._last_entry_at)
+        idle = self.checkpoints.seconds_until_idle_due(self.follower.loaded, self._last_entry_at)
         if idle is not None:
             pause = min(pause, idle)
         if not (self._queue or self._jobs or self._behind):
@@ -347,15 +344,10 @@ class ReplicaOwner:
         """Run a job; its errors are its caller's, except those that doubt this memory."""
         try:
             result = await job.run()
-        except (Doubt, Deleted, LogRegressed) as error:
-            job.done.set_exception(Unavailable(str(error), "unavailable", None, 1.0))
-            raise
-        except SkipRefused as error:
-            job.done.set_exception(Conflict("skip-refused", str(error)))
-        except Stuck as error:
-            job.done.set_exception(Unavailable(str(error), "unavailable", None, 1.0))
-        except Exception as error:  # noqa: BLE001  the owner must survive any caller's job
-            job.done.set_exception(error)
+        except Exception as error:
+            job.done.set_exception(as_told(error))
+            if isinstance(error, Doubt | Deleted | LogRegressed):
+                raise
         else:
             if not job.done.done():
                 job.done.set_result(result)
@@ -385,10 +377,9 @@ class ReplicaOwner:
             self._waiters.tell(self.reached)
 
     async def _consider_checkpoint(self) -> None:
-        if self.stuck is not None:
-            return
         model, log_bytes = self.follower.loaded, self.follower.bytes_since_cut
-        if self.checkpoints.is_due(model, log_bytes, self._last_entry_at):
+        due = self.checkpoints.is_due(model, log_bytes, self._last_entry_at)
+        if due and self.stuck is None:
             await self.start_checkpoint()
 
     async def _finish(self) -> None:

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.checkpointing import CheckpointOptions
-from app.errors import AppendUnknown, LogError, LogFull, RedisAway, Unavailable
+from app.errors import (
+    AppendUnknown,
+    Conflict,
+    LogError,
+    LogFull,
+    LogRegressed,
+    RedisAway,
+    SkipRefused,
+    Unavailable,
+)
+from app.folding import Deleted, Doubt, Stuck
 from app.group import LearnRequest, fail
 from ftrl_core.position import Position
 
@@ -60,6 +70,15 @@ class Waiters:
 def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
     """503 for a request of which surely nothing was learned."""
     return Unavailable(detail, slug, "not_learned", RETRY_AFTER_SECONDS)
+
+
+def as_told(error: Exception) -> Exception:
+    """What a job's caller is told when it failed so."""
+    if isinstance(error, SkipRefused):
+        return Conflict("skip-refused", str(error))
+    if isinstance(error, Doubt | Deleted | LogRegressed | Stuck):
+        return Unavailable(str(error), "unavailable", None, RETRY_AFTER_SECONDS)
+    return error
 
 
 def refuse_other_seeds(group: Sequence[LearnRequest], hash_seed: int) -> list[LearnRequest]:

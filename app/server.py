@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ftrl_core.errors import ClickfoldError
 
@@ -57,7 +57,7 @@ def run(settings: Settings) -> None:
 
             supervise(settings, listener, progress, signals)
         else:
-            _serve(settings, listener, progress, signals)
+            serve_on(settings, listener, progress, signals)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,39 +76,62 @@ def listen(host: str, port: int) -> socket.socket:
         listener.set_inheritable(False)
     except OSError as error:
         listener.close()
-        hint = "; is another service there? Take another --port" if error.errno == errno.EADDRINUSE else ""
+        hint = (
+            "; is another service there? Take another --port"
+            if error.errno == errno.EADDRINUSE
+            else ""
+        )
         raise ServeError(f"cannot listen on {host} port {port}: {error.strerror}{hint}") from error
     return listener
 
 
-def _serve(
-    settings: Settings, listener: socket.socket, progress: Progress, signals: Signals
+def serve_on(
+    settings: Settings,
+    listener: socket.socket,
+    progress: Progress,
+    signals: Signals,
+    redis_url: str | None = None,
 ) -> None:
+    """Serve on a listening socket; with `redis_url` there, otherwise where the settings say."""
     from app.service_thread import ServiceThread
 
     service = ServiceThread(settings, listener, progress)
     service.start()
     embedded: EmbeddedServer | None = None
     try:
-        url, embedded = _redis(settings, progress, signals)
-        service.use_redis(url)
+        if redis_url is None:
+            redis_url, embedded = redis_of(settings, progress, signals)
+        service.use_redis(redis_url)
         _wait(service, settings, listener, progress, signals)
     except Stopped:
         pass
+    except ClickfoldError as error:
+        service.error = error
     finally:
         _end(service, embedded, progress)
-    if service.error is not None:
-        raise _as_clickfold_error(service.error) from service.error
+    _leave(service)
+
+
+def _leave(service: ServiceThread) -> None:
+    """Raise what went wrong; end here and now if the compiler still runs."""
+    error = service.error
     if service.is_compiling:
-        # The compiler cannot be interrupted, and nobody needs its result any more.
+        # It cannot be interrupted, nobody needs its result, and exiting around it is not safe.
+        if error is not None:
+            print(f"clickfold: {_as_clickfold_error(error)}", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(0 if error is None else 1)
+    if error is not None:
+        raise _as_clickfold_error(error) from error
 
 
-def _redis(
+def redis_of(
     settings: Settings, progress: Progress, signals: Signals
 ) -> tuple[str, EmbeddedServer | None]:
-    """The URL of the Redis to use, and the embedded server where one had to be started."""
+    """The URL of the Redis to use, and the embedded server where one had to be started.
+
+    Raises DataDirectoryBusy and EmbeddedServerError.
+    """
     if settings.redis_url is not None:
         return settings.redis_url, None
     from app.embedded_server import EmbeddedServer
@@ -174,14 +197,14 @@ def say_ready(settings: Settings, listener: socket.socket, progress: Progress) -
 
 
 class Signals:
-    """SIGTERM and SIGINT set `stop`; a second SIGINT ends the process without waiting."""
+    """In the block, SIGTERM and SIGINT set `stop`; a second SIGINT ends the process at once."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._raises = False
         self._previous: dict[int, object] = {}
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._handle)
         return self

@@ -15,6 +15,7 @@ writes the last checkpoints, the connections close. The embedded server is stopp
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import socket
 import threading
@@ -25,6 +26,7 @@ import uvicorn
 import uvloop
 
 from app.errors import LogError, RedisAway, ServerRefused
+from app.http_protocol import JoiningProtocol
 from app.redis_connections import RedisConnections
 from app.settings import Settings
 from app.starting import Progress, Switch
@@ -38,6 +40,7 @@ GRACEFUL_SECONDS = 10
 KEEP_ALIVE_SECONDS = 75  # longer than a load balancer's usual 60, so that it closes first
 REDIS_WAIT_SECONDS = 0.5
 STILL_SECONDS = 5.0
+KERNELS_STOP_SECONDS = 3.0
 
 
 class ServiceThread:
@@ -57,7 +60,9 @@ class ServiceThread:
         self._connections: RedisConnections | None = None
         self._server = uvicorn.Server(self._uvicorn_config())
         self._thread = threading.Thread(target=self._run, name="clickfold-service")
-        self._kernels = threading.Thread(target=self._prepare, name="clickfold-kernels", daemon=True)
+        self._kernels = threading.Thread(
+            target=self._prepare, name="clickfold-kernels", daemon=True
+        )
         self._prepared: Future[None] = Future()
         self.ready = threading.Event()
         self.error: BaseException | None = None
@@ -86,7 +91,8 @@ class ServiceThread:
 
     @property
     def is_compiling(self) -> bool:
-        """Whether the thread that compiles is still at it; it cannot be interrupted."""
+        """Whether the thread that compiles is still at it, although it was told to stop."""
+        self._kernels.join(KERNELS_STOP_SECONDS)
         return self._kernels.is_alive()
 
     def _uvicorn_config(self) -> uvicorn.Config:
@@ -96,7 +102,7 @@ class ServiceThread:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=JoiningProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -114,11 +120,9 @@ class ServiceThread:
     def _prepare(self) -> None:
         """Import what is slow to import, and compile or load every kernel."""
         try:
-            from app import ingest, main  # noqa: F401  the import is the purpose
-            from ftrl_core import warmup
-
-            ingest.warm_up()
-            warmup.warm_up()
+            for step in (_import_application, _warm_up_ingest, _warm_up_fold):
+                if not self._stopping.is_set():
+                    step()
         except BaseException as error:  # noqa: BLE001  a thread's outermost frame: handed over
             self._prepared.set_exception(error)
         else:
@@ -211,10 +215,26 @@ class ServiceThread:
             await hub.start(default_config(self._settings.config))
         except LogError as error:
             raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
-        self._switch.application = application  # type: ignore[assignment]
+        self._switch.application = application
         for replica in hub.loaded():
             await replica.settled(24 * 3600.0)
             model = replica.model
             at = f"position {model.position}" if model is not None else replica.detail
             self._progress.say(f"model {replica.name}: {at}")
         self.ready.set()
+
+
+def _import_application() -> None:
+    importlib.import_module("app.main")
+
+
+def _warm_up_ingest() -> None:
+    from app import ingest
+
+    ingest.warm_up()
+
+
+def _warm_up_fold() -> None:
+    from ftrl_core import warmup
+
+    warmup.warm_up()

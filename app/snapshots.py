@@ -20,6 +20,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ PART_SUFFIX = ".part"
 STORE_ID = ".store-id"
 ABANDONED_SECONDS = 24 * 3600
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a planted pipe would block
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -119,7 +120,7 @@ class SnapshotDirectory:
         _check(model, name)
         try:
             with _opened(model, _FOLDER, self._fd) as folder:
-                return os.fdopen(os.open(name + SUFFIX, _READ, dir_fd=folder), "rb")
+                return _open_regular(name + SUFFIX, folder)
         except OSError as error:
             raise _missing(error) from None
 
@@ -252,6 +253,15 @@ def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _open_regular(file: str, folder: int) -> BinaryIO:
+    """Open a file that is one; a folder, a pipe or a device counts as absent."""
+    fd = os.open(file, _READ, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file")
+    return os.fdopen(fd, "rb")
 
 
 def _exists(folder: int, name: str) -> bool:

@@ -30,7 +30,8 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 class Progress:
     """Says what is being done: to the terminal as lines, to pollers as a document."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self._started = time.monotonic()
         self.doing = "starting"
 
@@ -46,7 +47,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line on standard error, with the seconds since the start."""
-        print(f"clickfold {self.seconds:6.1f} s  {line}", file=sys.stderr, flush=True)
+        print(f"clickfold {self.seconds:6.1f} s  {self._prefix}{line}", file=sys.stderr, flush=True)
 
     def document(self) -> dict[str, Any]:
         """For pollers."""

@@ -30,7 +30,7 @@ F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
 NO_LABEL = 255
-_INSERTION_MAX = 64  # longer rows that are out of order are sorted by keys first
+_INSERTION_MAX = 64  # longer rows that are out of order are sorted by value, then by key
 
 
 @dataclass(slots=True)
@@ -152,7 +152,9 @@ def _order_row(
     if _is_sorted(keys, order, start, count):
         return
     if count > _INSERTION_MAX:
-        order[:count] = np.argsort(keys[start : start + count])
+        by_value = np.argsort(values[start : start + count], kind="mergesort")
+        stable = np.argsort(keys[start : start + count][by_value], kind="mergesort")
+        order[:count] = by_value[stable]
     _insertion_sort(keys, values, order, start, count)
 
 

@@ -80,7 +80,7 @@ def _routed() -> set[tuple[str, str]]:
         for prefix, router in routers
         for route in router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 

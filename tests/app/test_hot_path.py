@@ -43,10 +43,10 @@ async def test_learn_replies_with_the_contract(redis_url: str, tmp_path: Path) -
 
 
 async def test_service_equals_library(redis_url: str, tmp_path: Path) -> None:
-    examples = [
-        {"label": i % 3 == 0, "features": {"ad": f"a{i % 7}", "price": i / 10}} for i in range(90)
+    rows = [
+        {"label": int(i % 3 == 0), "features": {"ad": f"a{i % 7}", "price": i / 10}}
+        for i in range(90)
     ]
-    rows = [{**example, "label": int(example["label"])} for example in examples]
     library = Model(SMALL)
     async with running(redis_url, tmp_path) as service:
         for first in range(0, 90, 30):
@@ -115,7 +115,9 @@ async def test_bad_idempotency_keys(redis_url: str, tmp_path: Path, key: str) ->
         assert json.loads(reply.body)["type"] == "/problems/bad-idempotency-key"
 
 
-async def test_min_position(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_min_position(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.hot_path.MIN_POSITION_SECONDS", 0.2)
     async with running(redis_url, tmp_path) as service:
         position = (await service.client.post("/learn", json=ONE)).json()["position"]

@@ -1,4 +1,4 @@
-"""Pages and documents: nothing from outside, every route described, replies as they are promised."""
+"""Pages and documents: nothing from outside, every route described, replies as promised."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ ONE = {"label": 1, "features": {"ad": "a9"}}
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
-async def test_pages_load_nothing_from_outside(
-    redis_url: str, tmp_path: Path, path: str
-) -> None:
+async def test_pages_load_nothing_from_outside(redis_url: str, tmp_path: Path, path: str) -> None:
     async with running(redis_url, tmp_path) as service:
         reply = await service.client.get(path)
         assert reply.status_code == 200

@@ -167,9 +167,7 @@ async def test_a_model_from_a_snapshot(redis_url: str, tmp_path: Path) -> None:
         client = service.client
         await learn(service, 0, 50)
         taken = (await client.post("/admin/snapshots")).json()
-        made = await client.put(
-            "/models/copy", json={"from_snapshot": f"default/{taken['name']}"}
-        )
+        made = await client.put("/models/copy", json={"from_snapshot": f"default/{taken['name']}"})
         assert made.status_code == 201, made.text
         assert (await client.get("/models/copy/stats")).json()["digest"] == taken["digest"]
 
@@ -225,9 +223,7 @@ async def test_an_upload_has_a_limit_of_its_own(
     async with running(redis_url, tmp_path) as service:
         path = "/admin/snapshots/big/file"
         stated = await raw_request(service.app, "PUT", path, headers={"content-length": "1001"})
-        counted = await raw_request(
-            service.app, "PUT", path, pieces=chunks(b"x" * 600, b"x" * 600)
-        )
+        counted = await raw_request(service.app, "PUT", path, pieces=chunks(b"x" * 600, b"x" * 600))
         assert (stated.status, counted.status) == (413, 413)
         left = await raw_request(
             service.app, "PUT", path, pieces=[{**chunks(b"x")[0]}]
@@ -282,9 +278,7 @@ async def test_skip_is_refused_when_nothing_is_stuck(redis_url: str, tmp_path: P
             assert reply.status_code == 422
 
 
-async def test_while_redis_is_away(
-    redis_server: EmbeddedServer, tmp_path: Path
-) -> None:
+async def test_while_redis_is_away(redis_server: EmbeddedServer, tmp_path: Path) -> None:
     async with running(redis_server.url, tmp_path) as service:
         client = service.client
         await learn(service, 0, 30)
