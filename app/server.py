@@ -102,7 +102,7 @@ def serve_on(
         if redis_url is None:
             redis_url, embedded = redis_of(settings, progress, signals)
         service.use_redis(redis_url)
-        _wait(service, settings, listener, progress, signals)
+        _wait(service, embedded, settings, listener, progress, signals)
     except Stopped:
         pass
     except ClickfoldError as error:
@@ -146,17 +146,24 @@ def redis_of(
 
 def _wait(
     service: ServiceThread,
+    embedded: EmbeddedServer | None,
     settings: Settings,
     listener: socket.socket,
     progress: Progress,
     signals: Signals,
 ) -> None:
     """Until a signal comes or the service ends by itself; says when it is ready."""
-    said = False
+    said = lost = False
     while not signals.stop.wait(JOIN_SECONDS) and not service.join(0):
         if service.ready.is_set() and not said:
             said = True
             say_ready(settings, listener, progress)
+        if embedded is not None and not lost and not embedded.is_running():
+            lost = True
+            progress.say(
+                "the embedded server has ended: predictions go on from memory, nothing can be"
+                f" learned until a restart; its log is {embedded.log_path}"
+            )
 
 
 def _end(service: ServiceThread, embedded: EmbeddedServer | None, progress: Progress) -> None:

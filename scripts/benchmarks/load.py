@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -111,7 +112,7 @@ async def run(port: int, connections: int, seconds: float, path: Path) -> dict[s
     started = time.perf_counter()
     futures = [loop.create_future() for _ in range(connections)]
     for future in futures:
-        await loop.create_connection(lambda f=future: Connection(load, f), "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(partial(Connection, load, future), "127.0.0.1", port)
     await asyncio.gather(*futures)
     took = time.perf_counter() - started
     milliseconds = np.array(load.latencies) * 1000

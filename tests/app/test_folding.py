@@ -245,6 +245,7 @@ async def test_a_log_trimmed_past_a_slow_replica_is_noticed_though_nothing_follo
         )
         stopped.set()
         await until(lambda: two._owner.log_regressions == 1, "the gap is seen")
+        await until(two.can_learn, "loaded again")
         await assert_agree(one, two)
 
 

@@ -70,7 +70,7 @@ def test_a_models_argument_is_refused(name: str, value: object, shown: str) -> N
      {"optimizer": {"table_bits": 20}}],
 )  # fmt: skip
 def test_unknown_arguments_are_refused_and_not_repeated(given: dict[str, Any]) -> None:
-    with pytest.raises(BadConfig, match="no argument of that name; it has .*") as raised:
+    with pytest.raises(BadConfig, match="no argument of that name; it has") as raised:
         ModelConfig.from_dict(given)
     assert "alpha" not in str(raised.value)
 

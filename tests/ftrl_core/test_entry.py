@@ -260,7 +260,7 @@ def test_random_bytes_with_a_right_checksum_never_do_worse(seed: int) -> None:
     """Whatever the bytes, the outcome is an entry or BadEntry."""
     rng = np.random.default_rng(seed)
     original = small_payload()
-    outcomes = set()
+    outcomes: set[type] = set()
     for _ in range(3_000):
         content = bytearray(original)
         for offset in rng.integers(12, len(content) - 8, int(rng.integers(1, 4))):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ftrl_core import kernels
-from ftrl_core.batch import ExampleBatch
+from ftrl_core.batch import F32, ExampleBatch
 from ftrl_core.config import ModelConfig
 from ftrl_core.constants import fold_constants, weight_of
 from ftrl_core.entry import ExamplesEntry, decode, plan_entries, whole_request
+from ftrl_core.jit import kernel
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 from tests.oracle import exact
@@ -253,13 +254,11 @@ def hot_coordinate(updates: int) -> tuple[float, float]:
     return float(table[1]), 1000.0 + float((gradients.astype(np.float64) ** 2).sum())
 
 
-@kernels.kernel
-def _add_all(table: kernels.F32, gradients: kernels.F32) -> None:
+@kernel
+def _add_all(table: F32, gradients: F32) -> None:
     for i in range(gradients.size):
         u = kernels.dither(kernels.example_seed(9, i), 0, 0)
-        kernels.update(
-            table, 0, gradients[i], np.float32(0.0), u, np.float32(0.0), np.float32(0.1)
-        )
+        kernels.update(table, 0, gradients[i], np.float32(0.0), u, np.float32(0.0), np.float32(0.1))
 
 
 def test_the_dither_keeps_a_hot_coordinate_growing() -> None:

@@ -102,9 +102,11 @@ def test_the_window_is_the_latest(weighted: bool, seed: int) -> None:
     found = state.summary()
     assert found["window"]["examples"] == WINDOW
     assert_figures(found["window"], expected(new.part(37, WINDOW + 37)), 1e-6)
-    whole = Scores(*(np.concatenate(pair) for pair in zip(
-        (old.logits, old.labels, old.weights), (new.logits, new.labels, new.weights), strict=True
-    )))  # fmt: skip
+    whole = Scores(
+        np.concatenate([old.logits, new.logits]),
+        np.concatenate([old.labels, new.labels]),
+        np.concatenate([old.weights, new.weights]),
+    )
     assert_figures(found, expected(whole), 1e-9)
 
 
@@ -133,8 +135,8 @@ def test_what_is_skipped_does_not_count(seed: int) -> None:
 def test_nothing_to_divide() -> None:
     empty = Metrics().summary()
     assert all(empty[name] is None for name in (*KEYS, "base_rate_log_loss"))
-    assert empty["window"] == {"examples": 0, **{name: None for name in (
-        *KEYS, "mean_label", "mean_prediction")}}  # fmt: skip
+    names = (*KEYS, "mean_label", "mean_prediction")
+    assert empty["window"] == {"examples": 0, **dict.fromkeys(names)}
     one_class = Metrics()
     feed(one_class, Scores(np.array([0.3]), np.array([0], np.uint8), np.ones(1, np.float32)))
     found = one_class.summary()

@@ -106,10 +106,11 @@ class ExactFold:
         """Take a whole configuration, as a `create` entry holds it."""
         self.config = dict(config)
         optimizer = config["optimizer"]
-        rate = optimizer["learning_rate"]
+        rate: float = optimizer["learning_rate"]
         threshold = rate * optimizer["l1_regularization_strength"]
         lambda2 = rate * 2.0 * optimizer["l2_regularization_strength"]
-        n0, beta = optimizer["initial_accumulator_value"], optimizer["beta"]
+        n0: float = optimizer["initial_accumulator_value"]
+        beta: float = optimizer["beta"]
         regularised = config["bias_regularized"]
         self._bias_arguments = (
             rate, beta, n0, threshold if regularised else 0.0, lambda2 if regularised else 0.0
@@ -207,9 +208,10 @@ class ExactFold:
 
     def digest(self) -> str:
         """What Model.digest and /stats must say."""
-        told = {k: v for k, v in self.config.items() if k not in ("optimizer", "deduplication_window")}
-        told |= self.config["optimizer"]
-        told = {name: value for name, value in told.items() if value != NEUTRAL.get(name)}
+        whole = {**self.config, **self.config["optimizer"]}
+        for name in ("optimizer", "deduplication_window"):
+            del whole[name]
+        told = {name: value for name, value in whole.items() if value != NEUTRAL.get(name)}
         text = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
         pages = sorted(self._pages().items())
         h = hashlib.blake2b(text, digest_size=16)

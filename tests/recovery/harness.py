@@ -43,7 +43,7 @@ def batch_of(
     """Random labelled examples in canonical form; ids count from first_id, 0 is none at all."""
     names = np.tile(np.arange(1, features + 1, dtype=np.uint32), rows)
     hashes = (random.integers(0, distinct, rows * features) * 2654435761 % 2**32).astype(np.uint32)
-    offsets = np.arange(0, rows * features + 1, features, dtype=np.int64)
+    offsets = features * np.arange(rows + 1, dtype=np.int64)
     ones = np.ones(rows * features, np.float32)
     offsets, names, hashes, values = canonicalise(offsets, names, hashes, ones)
     ids = np.arange(first_id, first_id + rows) if first_id else np.zeros(rows)

@@ -22,8 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.config import ModelConfig
-from ftrl_core.entry import whole_request
-from ftrl_core.entry import encode_examples, plan_entries
+from ftrl_core.entry import encode_examples, plan_entries, whole_request
 from ftrl_core.model import Model
 from tests.oracle.exact import ExactFold
 from tests.oracle.float64 import Ftrl, Hasher, Progressive
@@ -63,10 +62,8 @@ def ipinyou() -> Iterator[Example]:
     with gzip.open(DATA / "ipinyou" / "day_a.tsv.gz", "rt") as lines:
         for line in lines:
             label, *cells = line.rstrip("\n").split("\t")
-            features: dict[str, object] = {}
-            for name, _, value in (cell.partition(":") for cell in cells):
-                features[name] = value
-            yield int(label), features
+            parts = [cell.partition(":") for cell in cells]
+            yield int(label), {name: value for name, _, value in parts}
 
 
 LOGS: dict[str, tuple[str, Callable[[], Iterator[Example]]]] = {
@@ -153,9 +150,7 @@ def test_figures_are_the_oracles(log: str, config: str) -> None:
     found, expected = by_model(log, CONFIGS[config]), by_oracle(log, CONFIGS[config])
     labels = [label for label, _ in read(log)]
     auc = roc_auc_score(labels, expected.predictions)
-    differences = {
-        name: abs(found.figures[name] / expected.figures[name] - 1) for name in FIGURES
-    }
+    differences = {name: abs(found.figures[name] / expected.figures[name] - 1) for name in FIGURES}
     print(f"\n{log}, {config}: {len(labels)} examples")
     for name in FIGURES:
         print(
