@@ -25,6 +25,7 @@ from app.auth import Key
 from app.group import LearnOutcome
 from app.hub import Hub
 from app.ingest import Decoded, decode_body
+from app.ingest.field_names import field_names
 from app.problems import RETRY_AFTER_SECONDS, Outcome, Problem, problem_from, send_problem
 from app.replica import ModelReplica
 from app.replies import encode_json, send_reply
@@ -139,6 +140,8 @@ async def _learned(
     batch = decoded.batch
     if batch.rows == 0:  # nothing to append: the position is the present one
         return LearnOutcome(replica.require_model().position, 0, 0, np.empty(0))
+    if replica.has_unheard_names(batch):
+        replica.tell_names(field_names(decoded.body))
     return await replica.learn(
         batch,
         hash_seed=seed,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch
@@ -123,6 +124,14 @@ class ModelReplica:
         request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
         self._owner.submit(request)
         return await asyncio.shield(request.done)
+
+    def has_unheard_names(self, batch: ExampleBatch) -> bool:
+        """Whether a field name of the batch is not in the log yet."""
+        return self.require_model().names.has_unheard(batch.name_hashes)
+
+    def tell_names(self, names: Iterable[str]) -> None:
+        """Have field names written to the log before the next examples; best effort."""
+        self._owner.new_names.update(names)
 
     def _refuse_learn(self) -> None:
         owner = self._owner

@@ -54,6 +54,7 @@ from app.replica_work import (
     refuse_other_seeds,
 )
 from app.writing import Writer
+from ftrl_core.entry import encode_control
 from ftrl_core.errors import BadCheckpoint, BadEntry
 from ftrl_core.model import Model
 from ftrl_core.position import Position
@@ -94,6 +95,7 @@ class ReplicaOwner:
         self._index = ModelIndex(connections, keys.prefix)
         self.follower = Follower(self._log, self._load_restore)
         self._writer = Writer(self._log, self.follower, options.log_bytes_max)
+        self.new_names: set[str] = set()  # field names to be told in the log
         self._queue: list[LearnRequest] = []
         self._jobs: list[Job] = []
         self._waiters = Waiters()
@@ -285,6 +287,7 @@ class ReplicaOwner:
             finally:
                 while self._jobs:
                     await self._run(self._jobs.pop(0))
+            await self._tell_names()
             while self._queue:
                 await self._append_group()
             await self._consider_checkpoint()
@@ -375,6 +378,14 @@ class ReplicaOwner:
             raise
         finally:
             self._waiters.tell(self.reached)
+
+    async def _tell_names(self) -> None:
+        """Write field names that the log does not have yet."""
+        names = self.follower.loaded.names.unheard(self.new_names)
+        self.new_names.clear()
+        if names and self.stuck is None:
+            await self.append_control(encode_control("names", {"names": names}), None)
+            await self.follower.catch_up()
 
     async def _consider_checkpoint(self) -> None:
         model, log_bytes = self.follower.loaded, self.follower.bytes_since_cut

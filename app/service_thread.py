@@ -20,6 +20,7 @@ import logging
 import socket
 import threading
 from concurrent.futures import Future
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -29,7 +30,7 @@ from app.errors import LogError, RedisAway, ServerRefused
 from app.http_protocol import JoiningProtocol
 from app.redis_connections import RedisConnections
 from app.settings import Settings
-from app.starting import Progress, Switch
+from app.starting import Application, Progress, Switch
 
 if TYPE_CHECKING:
     from app.hub import Hub
@@ -204,12 +205,11 @@ class ServiceThread:
     async def _open_models(self, connections: RedisConnections) -> None:
         from app.default_config import default_config
         from app.hub import Hub
-        from app.main import create_app
 
         self._progress.doing = "loading models"
         self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         hub = Hub(self._settings, connections)
-        application = create_app(self._settings, hub)
+        application: Application = _import_application().create_app(self._settings, hub)
         self._hub = hub
         try:
             await hub.start(default_config(self._settings.config))
@@ -224,8 +224,9 @@ class ServiceThread:
         self.ready.set()
 
 
-def _import_application() -> None:
-    importlib.import_module("app.main")
+def _import_application() -> ModuleType:
+    """The application's module, imported as late as can be: with Numba it takes over a second."""
+    return importlib.import_module("app.main")
 
 
 def _warm_up_ingest() -> None:

@@ -79,7 +79,8 @@ def _core(model: Model) -> bytes:
 
 
 def _names(model: Model) -> bytes:
-    return json.dumps(list(model.names.values())).encode() if model.names else b""
+    names = model.names.in_order()
+    return json.dumps(names).encode() if names else b""
 
 
 @dataclass(slots=True)

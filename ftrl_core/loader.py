@@ -24,7 +24,6 @@ from ftrl_core.checkpoint import (
     segment_checksum,
 )
 from ftrl_core.errors import BadCheckpoint
-from ftrl_core.hashing import name_hash
 from ftrl_core.model import Model
 
 
@@ -125,8 +124,7 @@ def fill_state(model: Model, segments: dict[int, bytes], seq: int) -> None:
     sums = np.array([float.fromhex(x) for x in core["sums"]])
     bins = segments.get(BINS, b"") or model.metrics.bins.tobytes()
     model.metrics.load(sums, core["scored"], bins, segments.get(RING, b""))
-    for name in json.loads(segments.get(NAMES, b"[]")):
-        model.names[name_hash(name, model.config.hash_seed)] = name
+    model.names.add(json.loads(segments.get(NAMES, b"[]")))
     model.names_seq = seq
     window = model.deduplication
     ids = [segments.get(IDS + k, b"") for k in range(window.segment_seqs.size)]

@@ -28,11 +28,10 @@ from ftrl_core.errors import BadConfig, BadEntry, BadExample, PositionNotNext
 from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.kernels import F64
 from ftrl_core.metrics import Metrics
+from ftrl_core.names import FieldNames
 from ftrl_core.position import START, Position
 from ftrl_core.reconfigure import changed_config, grown, keep_weights
 from ftrl_core.table import WeightTable
-
-NAMES_MAX = 65_536
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ class Model:
         self.table = WeightTable(config.table_bits, config.lanes)
         self.metrics = Metrics()
         self.deduplication = Deduplication(config.deduplication_window)
-        self.names: dict[int, str] = {}  # name hash to name, as `names` entries told
+        self.names = FieldNames(config.hash_seed)
         self.names_seq = 0
         self._take_config(config)
 
@@ -119,9 +118,7 @@ class Model:
         if entry.op in ("restore", "delete"):
             raise BadEntry(f"a {entry.op} entry is not folded by the model itself")
         if entry.op == "names":
-            for name in entry.fields["names"]:
-                if len(self.names) < NAMES_MAX:
-                    self.names[name_hash(name, self.config.hash_seed)] = name
+            self.names.add(entry.fields["names"])
             self.names_seq = seq
         if entry.op == "configure":
             try:

@@ -1,0 +1,38 @@
+"""The field names of a body, for the rare request that has one the log does not know yet.
+
+The fast path hashes names in place and keeps none of them, so this reads the body again, by plain
+decoding. It is called after the body was accepted, so it does not check anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+BODY_BYTES_MAX = 256 << 10  # a larger body waits for a smaller one that has its names
+_decode = msgspec.json.Decoder().decode
+_decode_lines = msgspec.json.Decoder().decode_lines
+
+
+def field_names(body: bytes) -> set[str]:
+    """Names of all features of a JSON or NDJSON body; empty for a large one."""
+    if len(body) > BODY_BYTES_MAX:
+        return set()
+    return {name for document in _documents(body) for name in _names(document)}
+
+
+def _documents(body: bytes) -> list[Any]:
+    with contextlib.suppress(msgspec.DecodeError):
+        return [_decode(body)]
+    with contextlib.suppress(msgspec.DecodeError):
+        return _decode_lines(body)
+    return []
+
+
+def _names(document: dict[str, Any]) -> Iterator[str]:
+    yield from document.get("shared") or {}
+    for example in document.get("examples", [document]):
+        yield from example["features"]
