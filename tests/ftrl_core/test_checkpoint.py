@@ -60,7 +60,7 @@ def test_a_chain_of_increments_loads_to_the_model(seed: int) -> None:
         assert copy.learn(batch).tobytes() == model.learn(batch).tobytes()
         assert copy.state_digest() == model.state_digest()
         assert copy.stats() == model.stats()
-        assert copy.names == model.names
+        assert copy.names.in_order() == model.names.in_order() == ["ad", "ü"]
 
 
 def test_a_loaded_model_goes_on_with_the_chain(seed: int) -> None:

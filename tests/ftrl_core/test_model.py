@@ -13,7 +13,8 @@ from ftrl_core.batch import ExampleBatch
 from ftrl_core.deduplication import CONFLICT, DUPLICATE, LEARN
 from ftrl_core.entry import ControlEntry, RequestPart, encode_control
 from ftrl_core.errors import BadEntry, BadExample, PositionNotNext
-from ftrl_core.model import NAMES_MAX, Model
+from ftrl_core.model import Model
+from ftrl_core.names import NAMES_MAX
 from ftrl_core.position import START, Position
 from tests.oracle.exact import ExactFold
 from tests.oracle.streams import folded, payload_of, payloads, random_batch
@@ -91,7 +92,7 @@ def test_the_state_digest_covers_the_rest() -> None:
         elif change == "epoch":
             other.position = Position(2, 3)
         elif change == "names":
-            other.names[7] = "ad"
+            other.names.add(["ad"])
         elif change == "ids":
             window = other.deduplication
             window.load(
@@ -170,7 +171,7 @@ def test_control_entries_return_nothing() -> None:
     model = Model(CONFIG)
     assert model.apply(Position(1, 1), encode_control("create", {"config": {}})) is None
     assert model.apply(Position(1, 2), encode_control("names", {"names": ["ad", "é"]})) is None
-    assert sorted(model.names.values()) == ["ad", "é"]
+    assert model.names.in_order() == ["ad", "é"]
     assert model.digest() == Model(CONFIG).digest()
 
 
@@ -179,7 +180,7 @@ def test_names_are_bounded() -> None:
     for seq in (1, 2):
         names = [f"n{seq}.{i}" for i in range(40_000)]
         model.apply(Position(1, seq), ControlEntry("names", {"names": names}))
-    assert len(model.names) == NAMES_MAX
+    assert len(model.names.in_order()) == NAMES_MAX
 
 
 def test_applied_says_what_happened() -> None:

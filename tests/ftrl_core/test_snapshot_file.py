@@ -46,7 +46,7 @@ def test_round_trip(seed: int) -> None:
     header, copy = read_snapshot(io.BytesIO(written(model)))
     assert copy.state_digest() == model.state_digest()
     assert copy.position == header.position == (4, 7)
-    assert copy.names == model.names
+    assert copy.names.in_order() == model.names.in_order() == ["ad", "é"]
     assert copy.stats() == model.stats()
     batch = random_batch(np.random.default_rng(seed), 40, ids=500)
     assert copy.learn(batch).tobytes() == model.learn(batch).tobytes()
