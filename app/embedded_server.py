@@ -61,8 +61,10 @@ class EmbeddedServer:
         run_dir: Path,
         log_path: Path,
         version: str,
+        command: list[str],
     ) -> None:
         self._process = process
+        self._command = command
         self._lock: DataDirectoryLock | None = lock
         self._run_dir = run_dir
         self.log_path = log_path
@@ -119,7 +121,7 @@ class EmbeddedServer:
         log_path = data_dir / "server.log"
         _keep_log_small(log_path)
         command = _command(binary, data_dir, run_dir, log_path, APPENDFSYNC[durability])
-        server = cls(_spawn(command, lock.fd), lock, run_dir, log_path, version)
+        server = cls(_spawn(command, lock.fd), lock, run_dir, log_path, version, command)
         try:
             server._wait_until_ready(on_progress or _no_progress)
         except BaseException:
@@ -142,6 +144,21 @@ class EmbeddedServer:
 
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    def revive(self, on_progress: Progress | None = None) -> None:
+        """Starts a server that died again, on the same data and the same socket path.
+
+        To be called in the main thread, like `start`. Raises EmbeddedServerError.
+        """
+        if self._lock is None or self.is_running():
+            return
+        self.socket_path.unlink(missing_ok=True)
+        self._process = _spawn(self._command, self._lock.fd)
+        try:
+            self._wait_until_ready(on_progress or _no_progress)
+        except BaseException:
+            self._end_process(stop_seconds=0)
+            raise
 
     def stop(self) -> None:
         """Ends the server in order (it flushes its AOF), removes the socket, frees the lock."""

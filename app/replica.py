@@ -162,9 +162,10 @@ class ModelReplica:
         if figures.get("position") != str(model.position):
             figures = await self._job(_figures_of)
             self._figures = figures
-        return {"model": self.name, **figures, **self._health(model)}
+        return {"model": self.name, **figures, **self.health(model)}
 
-    def _health(self, model: Model) -> dict[str, Any]:
+    def health(self, model: Model) -> dict[str, Any]:
+        """What is known without touching the model's table: log, checkpoint, durability."""
         owner, checkpoints = self._owner, self._owner.checkpoints
         oldest = model.deduplication.oldest_second()
         return {

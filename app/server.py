@@ -153,17 +153,15 @@ def _wait(
     signals: Signals,
 ) -> None:
     """Until a signal comes or the service ends by itself; says when it is ready."""
-    said = lost = False
+    from app.embedded_keeper import EmbeddedKeeper
+
+    keeper = EmbeddedKeeper(embedded, progress)
+    said = False
     while not signals.stop.wait(JOIN_SECONDS) and not service.join(0):
         if service.ready.is_set() and not said:
             said = True
             say_ready(settings, listener, progress)
-        if embedded is not None and not lost and not embedded.is_running():
-            lost = True
-            progress.say(
-                "the embedded server has ended: predictions go on from memory, nothing can be"
-                f" learned until a restart; its log is {embedded.log_path}"
-            )
+        keeper.look()
 
 
 def _end(service: ServiceThread, embedded: EmbeddedServer | None, progress: Progress) -> None:

@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 
+from app.embedded_keeper import EmbeddedKeeper
 from app.embedded_server import EmbeddedServer
 from app.server import Signals, redis_of, serve_on
 from app.settings import Settings
@@ -39,7 +40,9 @@ def supervise(
     try:
         for number in range(settings.workers):
             workers[_fork(settings, listener, url, number)] = number
+        keeper = EmbeddedKeeper(embedded, progress)
         while not signals.stop.wait(CHECK_SECONDS):
+            keeper.look()
             _replace_ended(workers, settings, listener, url, progress)
     finally:
         _stop(workers, embedded)

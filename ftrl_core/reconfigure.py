@@ -80,7 +80,7 @@ def _derive(
     w = np.divide(-shrunk, divisor, out=np.zeros(z.shape), where=divisor > 0)
     derived = -w * (becomes[k.BETA] + root + becomes[lambda2_place])
     derived -= np.sign(w) * becomes[threshold_place]
-    z[:] = np.where(w != 0, derived, z * (becomes[k.ALPHA] / was[k.ALPHA])) + 0.0
+    z[:] = np.where(w != 0, derived, z / was[k.ALPHA] * becomes[k.ALPHA]) + 0.0
 
 
 def grown(table: WeightTable, table_bits: int, seq: int) -> WeightTable:

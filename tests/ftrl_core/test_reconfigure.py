@@ -122,6 +122,15 @@ def test_there_and_back_again(seed: int) -> None:
     np.testing.assert_allclose(model.predict(probe), before, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [5e-324, 1e-310, 1e-44, 1e-30])
+def test_from_a_rate_that_is_hardly_one(rate: float) -> None:
+    optimizer = {"learning_rate": rate, "beta": 0.0, L1: 1.0}
+    model = folded({"table_bits": 6, "optimizer": optimizer}, payloads(1, 3))
+    configure(model, {"optimizer": {"learning_rate": 1e6}})
+    assert np.isfinite(model.table.cells).all()
+    assert np.isfinite(model.bias).all()
+
+
 def test_copies_of_a_slot_part_ways() -> None:
     model = folded({"table_bits": 4}, payloads(1, 3))
     old = model.table.cells.copy()
