@@ -185,6 +185,11 @@ class ModelReplica:
             "config": model.config.to_dict(),
         }
 
+    def checkpoint_age_seconds(self) -> float | None:
+        """Since this replica learned of the newest checkpoint; None before the first."""
+        at = self._owner.checkpoints.committed_at
+        return None if at is None else max(0.0, time.time() - at)
+
     async def checkpoint(self) -> None:
         """Write a checkpoint of the present position and wait for it."""
         started: bool | None = None

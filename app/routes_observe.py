@@ -119,5 +119,10 @@ def figures(replica: ModelReplica) -> dict[str, Any]:
     shown: dict[str, Any] = {"model": replica.name, "stale_seconds": replica.stale_seconds()}
     model = replica.model
     if model is not None:
-        shown |= {**model.stats(), "memory_bytes": memory_bytes(model.config)}
+        shown |= {
+            **model.stats(),
+            **replica.health(model),
+            "checkpoint_age_seconds": replica.checkpoint_age_seconds(),
+            "memory_bytes": memory_bytes(model.config),
+        }
     return shown

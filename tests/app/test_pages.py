@@ -53,7 +53,7 @@ async def test_the_page_shows_the_models(redis_url: str, tmp_path: Path) -> None
     async with running(redis_url, tmp_path) as service:
         await service.client.post("/learn", json=ONE)
         page = (await service.client.get("/")).text
-        assert "<td>default</td><td>1-2</td><td>1</td>" in page
+        assert "<td>default</td><td>1-3</td><td>1</td>" in page
 
 
 async def test_the_openapi_document_is_complete(redis_url: str, tmp_path: Path) -> None:

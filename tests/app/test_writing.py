@@ -125,8 +125,7 @@ async def test_a_learner_waits_for_a_restore_it_has_not_read_and_appends_after_i
         asleep = asyncio.Event()
 
         async def look_later() -> None:
-            if asleep.is_set():
-                await look()
+            await (look() if asleep.is_set() else asyncio.sleep(0.01))
 
         two._owner._look = look_later  # type: ignore[method-assign]
         position = await one.restore(one.require_model())

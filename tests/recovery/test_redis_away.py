@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import Unavailable
+from app.errors import RedisAway, Unavailable
 from app.hub import Hub
 from app.replica import ModelReplica
 from ftrl_core.position import Position
@@ -84,8 +84,8 @@ async def test_waiting_for_redis_does_not_spin(disk: Disk, tmp_path: Path) -> No
         replica = await default_of(hub)
         disk.kill()
         await until(lambda: not replica.can_learn(), "it is noticed", 3.0)
-        with pytest.raises(Unavailable):
-            await replica.restore(replica.require_model())
+        with pytest.raises(RedisAway):
+            await replica.configure({"table_bits": 13})
         spent = time.process_time()
         await asyncio.sleep(0.5)
         assert time.process_time() - spent < 0.2
