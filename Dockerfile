@@ -15,7 +15,8 @@ RUN .venv/bin/python -m pip install --require-hashes --only-binary :all: -r requ
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY ftrl_core ftrl_core
 COPY app app
-RUN .venv/bin/python -m pip install --no-build-isolation --no-index --no-deps --editable .
+RUN .venv/bin/python -m pip install --no-build-isolation --no-index --no-deps --editable . \
+    && .venv/bin/python -m compileall -q app ftrl_core
 
 FROM python:3.13-slim-bookworm AS service
 LABEL org.opencontainers.image.title="clickfold" \
@@ -34,7 +35,8 @@ ENV PATH=/opt/clickfold/.venv/bin:$PATH \
 USER 65532:65532
 WORKDIR /var/lib/clickfold
 # Compiles every kernel, and proves that this machine computes the bits replicas must agree on.
-RUN ["python", "-c", "import app; from ftrl_core import warm_up; warm_up()"]
+RUN ["python", "-c", "import app; from app import ingest; from ftrl_core import warm_up; \
+warm_up(); ingest.warm_up()"]
 VOLUME ["/var/lib/clickfold/data"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \

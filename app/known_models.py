@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 
 FILE_NAME = "models.json"
@@ -49,7 +50,7 @@ class KnownModels:
     def _write(self, models: dict[str, str]) -> None:
         whole = {**self._whole(), self._prefix: models}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        temporary = self.path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         with temporary.open("w") as file:
             json.dump(whole, file, indent=1, sort_keys=True)
             file.flush()
