@@ -61,12 +61,13 @@ class Follower:
         self._skipped: set[int] = set()  # seqs that a skip entry names
         self._passed_over: set[int] = set()  # of these, the ones this memory did not fold
         self._keep_skipped = False
+        self._tail: list[LogEntry] = []
         self.kept: dict[str, tuple[Position, Applied]] = {}  # by nonce, for a waiting writer
         self.keep_nonces: set[str] = set()
 
-    def adopt(self, model: Model, nonce: str) -> None:
-        """Begin with a loaded model."""
-        self.model, self.nonce = model, nonce
+    def adopt(self, model: Model, nonce: str, tail: list[LogEntry]) -> None:
+        """Begin with a loaded model; tail is what was read of the log after it already."""
+        self.model, self.nonce, self._tail = model, nonce, tail
         self._passed_over = set()
 
     def drop(self) -> None:
@@ -101,7 +102,8 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Fold everything the log holds; raises Doubt, Stuck, Deleted, RedisAway."""
-        while entries := await self._log.read(self.loaded.position):
+        while entries := self._tail or await self._log.read(self.loaded.position):
+            self._tail = []
             since_yield = 0
             for entry in entries:
                 await self._fold_read(entry)

@@ -37,6 +37,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
         "clickfold_checkpoint_age_seconds",
         "Seconds since the newest checkpoint",
     ),
+    "checkpoint_seq": ("clickfold_checkpoint_seq", "Position of the newest checkpoint (its seq)"),
     "deduplication_window_seconds": (
         "clickfold_deduplication_window_seconds",
         "Age of the oldest event id remembered",

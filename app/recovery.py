@@ -1,6 +1,7 @@
 """From Redis to a model: the newest checkpoint that can be read, or the log from its beginning.
 
-    newest manifest ── a page is missing ──► take the manifests again, keep what both name
+    newest manifest ── a page, or the log after ──► take the manifests again, keep what both name
+          │            it, is gone meanwhile
           │ a checksum differs
           ▼
     previous manifest (its log is still there: trimming stops at it), a longer replay
@@ -20,13 +21,13 @@ from dataclasses import dataclass
 
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
 from app.errors import AppError
-from app.event_log import EventLog, Head
+from app.event_log import EventLog, Head, LogEntry
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.entry import ControlEntry, decode
 from ftrl_core.errors import BadCheckpoint
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
-from ftrl_core.position import START
+from ftrl_core.position import START, Position
 
 log = logging.getLogger(__name__)
 CHUNK = 32  # pages fetched and verified at a time
@@ -47,17 +48,18 @@ class _Missing(Exception):
 
 @dataclass(slots=True)
 class Loaded:
-    """A model and the nonce of the entry at its position."""
+    """A model, the nonce of the entry at its position, and the first entries after it."""
 
     model: Model
     nonce: str
+    tail: list[LogEntry]
 
 
 async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loaded:
     """The model of the newest readable checkpoint. Raises Unloadable and what the stores raise."""
     for kept in await store.kept():
         try:
-            return await _load_manifest(store, kept)
+            return await _load_manifest(event_log, store, kept)
         except BadCheckpoint as error:
             log.error("checkpoint %s is not used: %s", kept.generation, error)
     if head.trimmed_seq:
@@ -85,28 +87,37 @@ async def _from_the_beginning(event_log: EventLog, head: Head) -> Loaded:
     first = decode(entries[0].payload) if entries else None
     if not isinstance(first, ControlEntry) or first.op != "create":
         raise Unloadable("the log does not begin with a create entry")
-    return Loaded(Model(first.fields["config"]), head.incarnation)
+    return Loaded(Model(first.fields["config"]), head.incarnation, [])
 
 
-async def _load_manifest(store: CheckpointStore, kept: KeptManifest) -> Loaded:
+async def _load_manifest(event_log: EventLog, store: CheckpointStore, kept: KeptManifest) -> Loaded:
     loader = Loader(Manifest.decode(kept.manifest))
     for _ in range(RETARGETS_MAX):
         try:
             await _fill(store, loader)
-            if kept.generation not in await store.kept_generations():
-                raise _Missing  # the log after it may be trimmed already
+            tail = await _tail(event_log, loader.manifest.position)
         except _Missing as missing:
             newest = await store.newest()
             if newest is None or newest.generation == kept.generation:
                 if missing.item is not None:
                     await store.mark_damaged(missing.item)
-                raise BadCheckpoint("a page is missing") from missing
+                raise BadCheckpoint("a page, or the log after it, is missing") from missing
             kept = newest
             loader.retarget(Manifest.decode(kept.manifest))
             continue
         model = await asyncio.to_thread(loader.finish)
-        return Loaded(model, loader.manifest.nonce)
+        return Loaded(model, loader.manifest.nonce, tail)
     raise BadCheckpoint("checkpoints are committed faster than they can be loaded")
+
+
+async def _tail(event_log: EventLog, position: Position) -> list[LogEntry]:
+    """What the log holds after the manifest, read before it can be trimmed too."""
+    entries = await event_log.read(position)
+    if entries and entries[0].position.seq > position.seq + 1:
+        raise _Missing
+    if not entries and (await event_log.head()).seq > position.seq:
+        raise _Missing
+    return entries
 
 
 async def _fill(store: CheckpointStore, loader: Loader) -> None:

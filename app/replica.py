@@ -185,6 +185,10 @@ class ModelReplica:
             "config": model.config.to_dict(),
         }
 
+    def checkpoint_seq(self) -> int:
+        """Of the newest checkpoint that this replica knows; 0 before the first."""
+        return self._owner.checkpoints.committed_seq
+
     def checkpoint_age_seconds(self) -> float | None:
         """Since this replica learned of the newest checkpoint; None before the first."""
         at = self._owner.checkpoints.committed_at

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from app import group as groups
@@ -25,7 +26,6 @@ from app.checkpoint_store import CheckpointStore
 from app.checkpointing import Checkpointing
 from app.errors import (
     AppendUnknown,
-    AppError,
     ForeignKey,
     LogError,
     LogFull,
@@ -38,7 +38,7 @@ from app.errors import (
     WrongEpoch,
     WrongIncarnation,
 )
-from app.event_log import Appended, Control, EventLog
+from app.event_log import Appended, Control, EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Follower, Stuck
 from app.group import LearnRequest
 from app.model_index import ModelIndex
@@ -49,7 +49,10 @@ from app.replica_work import (
     ReplicaOptions,
     Waiters,
     as_told,
+    end_task,
     fail_group,
+    fail_jobs,
+    listen,
     not_learned,
     refuse_other_seeds,
 )
@@ -93,7 +96,7 @@ class ReplicaOwner:
         self.settled = asyncio.Event()  # not loading any more
         self._log = EventLog(connections, keys)
         self._index = ModelIndex(connections, keys.prefix)
-        self.follower = Follower(self._log, self._load_restore)
+        self.follower = Follower(self._log, partial(recovery.load_restore, self.store))
         self._writer = Writer(self._log, self.follower, options.log_bytes_max)
         self.new_names: set[str] = set()  # field names to be told in the log
         self._queue: list[LearnRequest] = []
@@ -162,24 +165,19 @@ class ReplicaOwner:
 
     def start(self) -> None:
         """Begin to load and follow."""
-        self._tasks = [asyncio.create_task(self._own()), asyncio.create_task(self._listen())]
+        listening = listen(self._log, self._published)
+        self._tasks = [asyncio.create_task(self._own()), asyncio.create_task(listening)]
+
+    def _published(self, head: PublishedHead) -> None:
+        model = self.follower.model
+        if model is None or head.position.seq > model.position.seq:
+            self.look_soon()
 
     async def close(self) -> None:
         """Append and fold what is queued, checkpoint, and end."""
         self.closing = True
         self._wake.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        """Wake the owner when somebody appends; a hint only."""
-        while True:
-            with contextlib.suppress(LogError):
-                async with contextlib.aclosing(self._log.subscribe()) as heads:
-                    async for head in heads:
-                        model = self.follower.model
-                        if model is None or head.position.seq > model.position.seq:
-                            self.look_soon()
-            await asyncio.sleep(HEAD_SECONDS)
 
     async def _own(self) -> None:
         while not self.closing and self.state != "deleted":
@@ -202,7 +200,7 @@ class ReplicaOwner:
                 log.exception("model %s: unforeseen", self.name)
                 await self._doubt(error)
         await self._finish()
-        self._tasks[1].cancel()
+        await end_task(self._tasks[1])
 
     async def _load(self) -> None:
         head = await self._log.head()
@@ -211,7 +209,7 @@ class ReplicaOwner:
         if self.follower.model is None:
             self.state, self.detail = "loading", "loading the newest checkpoint"
             loaded = await recovery.load(self._log, self.store, head)
-            self.follower.adopt(loaded.model, loaded.nonce)
+            self.follower.adopt(loaded.model, loaded.nonce, loaded.tail)
         self.detail = "folding the log after the checkpoint"
         self.follower.bytes_since_cut = 0
         await self._read_on()
@@ -219,9 +217,6 @@ class ReplicaOwner:
         if self.stuck is None:
             self.state, self.detail = "live", "live"
         self.settled.set()
-
-    async def _load_restore(self, generation: str) -> Model:
-        return await recovery.load_restore(self.store, generation)
 
     async def _gone(self, error: ModelGone) -> None:
         """Deleted by somebody who removed the log before it was read here, or lost with Redis."""
@@ -254,10 +249,7 @@ class ReplicaOwner:
     def _dismiss(self, error: Unavailable) -> None:
         """Tell all that waits that it was not done."""
         groups.fail(self._take_queue(), error)
-        for job in self._jobs:
-            if not job.done.done():
-                job.done.set_exception(Unavailable(error.detail, "unavailable", None, 1.0))
-        self._jobs = []
+        fail_jobs(self._jobs, error.detail)
 
     def _take_queue(self) -> list[LearnRequest]:
         queue, self._queue = self._queue, []
@@ -364,9 +356,8 @@ class ReplicaOwner:
         group = refuse_other_seeds(group, self.follower.loaded.config.hash_seed)
         if not group:
             return
-        entries = groups.plan(group)
         try:
-            folded = await self._writer.append_and_fold(self.incarnation, entries)
+            folded = await self._writer.append_and_fold(self.incarnation, groups.plan(group))
             self._last_entry_at = self.contact = time.monotonic()
             groups.resolve(group, folded)
         except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch) as error:
@@ -400,12 +391,9 @@ class ReplicaOwner:
                 await self._step()
             self._dismiss(not_learned("the service is stopping"))
             await self.checkpoints.finish()
-            if self.state != "live" or self.away is not None:
-                return
-            if self.follower.loaded.position.seq > self.checkpoints.committed_seq:
-                await self.start_checkpoint()
+            if self.state == "live" and self.away is None and await self.start_checkpoint():
                 await self.checkpoints.finish()
-        except (AppError, BadCheckpoint, BadEntry) as error:
-            log.warning("model %s: no last checkpoint: %s", self.name, error)
+        except Exception:  # nothing may keep the service from stopping
+            log.exception("model %s: no last checkpoint", self.name)
         finally:
             self._dismiss(not_learned("the service is stopping"))

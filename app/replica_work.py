@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,13 @@ from app.errors import (
     SkipRefused,
     Unavailable,
 )
+from app.event_log import EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Stuck
 from app.group import LearnRequest, fail
 from ftrl_core.position import Position
 
 RETRY_AFTER_SECONDS = 1.0
+SUBSCRIBE_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,31 @@ def as_told(error: Exception) -> Exception:
     if isinstance(error, Doubt | Deleted | LogRegressed | Stuck):
         return Unavailable(str(error), "unavailable", None, RETRY_AFTER_SECONDS)
     return error
+
+
+def fail_jobs(jobs: list[Job], detail: str) -> None:
+    """Tell the callers of all jobs that they will not be run; empties the list."""
+    for job in jobs:
+        if not job.done.done():
+            job.done.set_exception(Unavailable(detail, "unavailable", None, RETRY_AFTER_SECONDS))
+    jobs.clear()
+
+
+async def listen(event_log: EventLog, published: Callable[[PublishedHead], None]) -> None:
+    """Call `published` for every head that is published, until cancelled; a hint only."""
+    while True:
+        with contextlib.suppress(LogError):
+            async with contextlib.aclosing(event_log.subscribe()) as heads:
+                async for head in heads:
+                    published(head)
+        await asyncio.sleep(SUBSCRIBE_AGAIN_SECONDS)
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task for good: under Python 3.11 a `wait_for` inside may swallow the first one."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.05)
 
 
 def refuse_other_seeds(group: Sequence[LearnRequest], hash_seed: int) -> list[LearnRequest]:

@@ -123,6 +123,7 @@ def figures(replica: ModelReplica) -> dict[str, Any]:
             **model.stats(),
             **replica.health(model),
             "checkpoint_age_seconds": replica.checkpoint_age_seconds(),
+            "checkpoint_seq": replica.checkpoint_seq(),
             "memory_bytes": memory_bytes(model.config),
         }
     return shown

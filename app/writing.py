@@ -45,19 +45,22 @@ class Writer:
         *,
         same_epoch: bool = False,
         epoch: int | None = None,
+        log_bytes_max: int = 0,
     ) -> Appended:
         """Append all entries or none, after the follower's position or later.
 
         A new epoch is read and the call made again, unless `same_epoch` or a restore brought
         another hash seed (then WrongEpoch). `epoch`: the log's, where the follower cannot read up
-        to it. Raises
+        to it. What is not examples goes through a full log: it has no log_bytes_max. Raises
         also AppendUnknown, RedisAway, LogFull, LogRegressed, ModelGone, WrongIncarnation,
         SkipRefused, CheckpointRefused, and what catching up raises.
         """
         seed = self._follower.loaded.config.hash_seed
         for attempts_left in reversed(range(ATTEMPTS_MAX)):
             try:
-                return await self._settle(self._call(incarnation, entries, control, epoch))
+                return await self._settle(
+                    self._call(incarnation, entries, control, epoch, log_bytes_max)
+                )
             except (WrongEpoch, ProducerUnknown, StaleBatch) as refusal:
                 if not attempts_left or (same_epoch and isinstance(refusal, WrongEpoch)):
                     raise
@@ -77,7 +80,7 @@ class Writer:
         cannot be read back never gets into the log. Raises what `append` and catching up raise.
         """
         decoded = [decode(payload) for payload, _ in entries]
-        appended = await self.append(incarnation, entries)
+        appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
         follower = self._follower
         previous = (appended.previous.seq, appended.previous_nonce)
         if previous != (follower.loaded.position.seq, follower.nonce):
@@ -113,6 +116,7 @@ class Writer:
         entries: Sequence[tuple[bytes, str]],
         control: Control | None,
         epoch: int | None,
+        log_bytes_max: int,
     ) -> Append:
         self._batch_number += 1
         position = self._follower.loaded.position
@@ -124,7 +128,7 @@ class Writer:
             after=position,
             after_nonce=self._follower.nonce,
             entries=entries,
-            log_bytes_max=0 if control is not None else self._log_bytes_max,
+            log_bytes_max=log_bytes_max,
             control=control,
         )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,22 @@ U32 = npt.NDArray[np.uint32]
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 NO_LABEL = 255
 _INSERTION_MAX = 64  # longer rows that are out of order are sorted by value, then by key
+
+
+def frozen(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """A view that cannot be written to.
+
+    Numba compiles a kernel again for arrays of another mutability. What comes from bytes is
+    read-only and what a caller made is not; kernels are given frozen views of either, so that none
+    is compiled after the start.
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(slots=True)

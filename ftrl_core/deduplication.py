@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ftrl_core.batch import I64, U8, U32, U64
+from ftrl_core.batch import I64, U8, U32, U64, frozen
 from ftrl_core.entry import CONTINUES, Requests
 from ftrl_core.entry_kernels import U16
 from ftrl_core.jit import kernel
@@ -170,10 +170,10 @@ class Deduplication:
         """uint8[rows] of verdicts, in order; remembers what is new."""
         out = np.empty(event_ids.size, np.uint8)
         self.count, self.carried = _judge(
-            np.ascontiguousarray(requests["key"]),
-            np.ascontiguousarray(requests["body"]),
-            np.ascontiguousarray(requests["rows"]),
-            np.ascontiguousarray(requests["flags"]),
+            frozen(np.ascontiguousarray(requests["key"])),
+            frozen(np.ascontiguousarray(requests["body"])),
+            frozen(np.ascontiguousarray(requests["rows"])),
+            frozen(np.ascontiguousarray(requests["flags"])),
             event_ids,
             self.carried,
             time_ms // 1000,

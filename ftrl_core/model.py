@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ftrl_core import kernels
-from ftrl_core.batch import U8, ExampleBatch
+from ftrl_core.batch import U8, ExampleBatch, frozen
 from ftrl_core.config import ModelConfig
 from ftrl_core.constants import fold_constants, weight_of
 from ftrl_core.deduplication import DUPLICATE, Deduplication
@@ -90,7 +90,9 @@ class Model:
 
     def _fold(self, entry: ExamplesEntry, time_ms: int, seq: int) -> Applied:
         batch = entry.batch
-        verdicts = self.deduplication.judge(entry.requests, batch.event_ids, time_ms, seq)
+        labels, weights = frozen(batch.labels), frozen(batch.weights)
+        event_ids = frozen(batch.event_ids)
+        verdicts = self.deduplication.judge(entry.requests, event_ids, time_ms, seq)
         predictions, logits = np.empty(batch.rows), np.empty(batch.rows)
         self.examples = kernels.learn_batch(
             self.table.cells,
@@ -101,8 +103,8 @@ class Model:
             batch.row_offsets,
             batch.feature_hashes,
             batch.values,
-            batch.labels,
-            batch.weights,
+            labels,
+            weights,
             verdicts,
             self.table.page_seqs,
             self.table.page_shift,
@@ -110,7 +112,7 @@ class Model:
             logits,
             predictions,
         )
-        self.metrics.update(logits, predictions, batch.labels, batch.weights, verdicts)
+        self.metrics.update(logits, predictions, labels, weights, verdicts)
         self.duplicates += int(np.count_nonzero(verdicts == DUPLICATE))
         return Applied(predictions, verdicts, entry.requests)
 

@@ -81,8 +81,8 @@ class WeightTable:
         return self._checksums
 
     def dirty(self, base_seq: int) -> npt.NDArray[np.int64]:
-        """Indices of the pages touched after base_seq."""
-        return np.flatnonzero(self.page_seqs > base_seq)
+        """Indices of the pages touched after base_seq; below 0 it means ever touched."""
+        return np.flatnonzero(self.page_seqs > max(base_seq, 0))
 
     def put(self, index: int, content: bytes | memoryview, seq: int, page_checksum: int) -> None:
         """Fill a page while loading; the caller has compared the checksum."""

@@ -66,6 +66,7 @@ def _fold() -> Model:
         parts = [RequestPart(ROWS // 2, 0, entry + 1, 7), RequestPart(ROWS - ROWS // 2)]
         payload = encode_examples(batch, request_table(parts))
         model.names.has_unheard(batch.name_hashes)
+        model.names.add([f"field {entry}"])
         model.apply(Position(1, entry + 1), decode(payload), 1000 * entry)
         model.predict(batch)
     return model

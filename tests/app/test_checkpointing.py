@@ -133,7 +133,8 @@ async def test_giving_up_waiting_for_a_checkpoint_does_not_stop_it(
         replica = await default_of(hub)
         await replica.learn(batch_of(random, 100))
         waiting = asyncio.create_task(replica.checkpoint())
-        await until(lambda: replica._owner.checkpoints.running, "it is being written")
+        while not replica._owner.checkpoints.running:
+            await asyncio.sleep(0)
         waiting.cancel()
         await until(lambda: _committed(replica) > 0, "committed all the same")
 

@@ -63,6 +63,10 @@ def _damaged(random: np.random.Generator) -> bytes:
     return bytes(payload)
 
 
+async def _until_stuck(replica: ModelReplica) -> None:
+    await until(lambda: replica.state == "stuck", "the entry stops the replica")
+
+
 async def _ask(hub: Hub, *command: Any) -> Any:
     return await hub.connections.write_command(*command)
 
@@ -78,7 +82,7 @@ async def test_an_unreadable_entry_stops_learning_until_it_is_skipped(
         predicted = one.predict(probe)[1]
         bad = await _append_raw(a, one, _damaged(random))
         for replica in (one, two):
-            await until(lambda r=replica: r.state == "stuck", "the entry stops the replica")
+            await _until_stuck(replica)
             position, again = replica.predict(probe)
             assert position == good
             assert np.array_equal(again, predicted)

@@ -194,23 +194,20 @@ async def test_an_older_disk_is_noticed_also_when_others_wrote_on_meanwhile(
         await one.learn(batch_of(random, 50))
         aside = disk.copy_aside()
         await _grow(a, one, 2)
-        one._owner._step = _sleeping(one)  # type: ignore[method-assign]
+        step = one._owner._step
+        one._owner._step = _asleep  # type: ignore[method-assign]
         disk.return_to(aside)
         async with hub_on(disk.url, tmp_path / "b") as b:
             two = await default_of(b)
             await _grow(b, two, entries)
-            del one._owner._step  # type: ignore[method-assign]
+            one._owner._step = step  # type: ignore[method-assign]
             await until(lambda: one._owner.log_regressions == 1, "it is noticed")
             await _converged([one, two])
 
 
-def _sleeping(replica: ModelReplica) -> object:
+async def _asleep() -> None:
     """A step that does nothing, as if the process were stopped."""
-
-    async def step() -> None:
-        await asyncio.sleep(0.01)
-
-    return step
+    await asyncio.sleep(0.01)
 
 
 async def test_a_lost_restore_is_noticed_though_the_new_history_is_longer(
@@ -222,12 +219,13 @@ async def test_a_lost_restore_is_noticed_though_the_new_history_is_longer(
         await one.learn(batch_of(random, 50))
         aside = disk.copy_aside()
         assert await one.restore(one.require_model()) == Position(2, 3)
-        one._owner._step = _sleeping(one)  # type: ignore[method-assign]
+        step = one._owner._step
+        one._owner._step = _asleep  # type: ignore[method-assign]
         disk.return_to(aside)
         async with hub_on(disk.url, tmp_path / "b") as b:
             two = await default_of(b)
             await _grow(b, two, 6)
-            del one._owner._step  # type: ignore[method-assign]
+            one._owner._step = step  # type: ignore[method-assign]
             await until(lambda: one._owner.log_regressions == 1, "it is noticed", 3.0)
             await _converged([one, two])
 
