@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -64,6 +64,16 @@ ROWS_MAX = 16_384
 WEIGHT_MAX = 1e6  # keeps every gradient's square finite in float32, see kernels
 OPERATIONS = ("create", "names", "configure", "restore", "delete", "skip")
 
+_FIELDS_FIT: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "create": lambda f: isinstance(f.get("config"), dict),
+    "configure": lambda f: isinstance(f.get("config"), dict),
+    "names": lambda f: (
+        isinstance(f.get("names"), list) and all(isinstance(n, str) for n in f["names"])
+    ),
+    "restore": lambda f: isinstance(f.get("generation"), str),
+    "skip": lambda f: isinstance(f.get("seq"), int),
+    "delete": lambda _: True,
+}
 _HEADER = struct.Struct("<4sHBB8I")
 _REQUEST = np.dtype(
     [("key", "<u8"), ("body", "<u8"), ("rows", "<u4"), ("key_number", "<u2"), ("flags", "<u2")]
@@ -194,6 +204,8 @@ def _decode_control(payload: bytes, counts: Sequence[int]) -> ControlEntry:
         raise BadEntry("the control record is not a JSON object with an operation") from error
     if counts[0] != len(payload) - _HEADER.size - 8 or op not in OPERATIONS:
         raise BadEntry("the control record's operation is not known")
+    if not _FIELDS_FIT[op](fields):
+        raise BadEntry(f"the {op} record does not have its fields")
     return ControlEntry(op, fields)
 
 

@@ -109,10 +109,10 @@ def example_seed(seed: int, examples: int) -> np.uint32:
 @kernel
 def dither(seed: np.uint32, slot: int, place: int) -> np.float32:
     """A number in [0, 1) with 24 bits, a hash of its arguments (murmur3's finaliser)."""
-    h = np.uint32(seed ^ np.uint32(slot)) + np.uint32(place) * np.uint32(0x9E3779B1)
-    h = np.uint32(h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    h = np.uint32(h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    h = np.uint32(h ^ (h >> np.uint32(16)))
+    h = np.uint32((seed ^ np.uint32(slot)) + np.uint32(place) * np.uint32(0x9E3779B1))
+    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    h = np.uint32(h ^ (h >> np.uint32(16)))  # each step cut to 32 bits: Numba would widen it
     return np.float32(h >> np.uint32(8)) * TWO_TO_MINUS_24
 
 

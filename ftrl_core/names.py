@@ -1,8 +1,9 @@
 """The field names of a model: told once in the log, remembered by hash.
 
 Batches carry hashes of names only. So that fields can be shown, crossed or ignored later from the
-log alone, each name itself is written once, in a `names` entry. At most NAMES_MAX are kept; beyond
-that new ones are not told any more (a client that invents names must not fill the memory).
+log alone, each name itself is written once, in a `names` entry. At most NAMES_MAX are kept, of
+NAMES_BYTES_MAX together; beyond that new ones are not told any more (a client that invents names
+must not fill the memory, nor a snapshot's segment).
 
 Whether a batch has an unheard name is asked for every request, so it is a kernel over an
 open-addressing table of the known hashes (0 marks a free place; a name whose hash is 0 is never
@@ -20,6 +21,7 @@ from ftrl_core.hashing import name_hash
 from ftrl_core.jit import kernel
 
 NAMES_MAX = 65_536
+NAMES_BYTES_MAX = 4 << 20
 _CAPACITY = 2 * NAMES_MAX
 
 
@@ -46,6 +48,7 @@ class FieldNames:
     def __init__(self, hash_seed: int) -> None:
         self._hash_seed = hash_seed
         self._names: dict[int, str] = {}
+        self._bytes = 0
         self._table: U32 = np.zeros(_CAPACITY, np.uint32)
 
     def add(self, names: Iterable[str]) -> None:
@@ -54,12 +57,13 @@ class FieldNames:
             hashed = name_hash(name, self._hash_seed)
             if hashed not in self._names and not self.is_full:
                 self._names[hashed] = name
+                self._bytes += len(name.encode())
                 self._table[_place(np.uint32(hashed), self._table)] = hashed
 
     @property
     def is_full(self) -> bool:
         """Whether no further name is kept."""
-        return len(self._names) >= NAMES_MAX
+        return len(self._names) >= NAMES_MAX or self._bytes >= NAMES_BYTES_MAX
 
     def unheard(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are not known: sorted, each once, as far as there is room."""

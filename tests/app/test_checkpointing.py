@@ -18,6 +18,7 @@ from app.replica import ModelReplica
 from tests.recovery.harness import assert_agree, batch_of, default_of, hub_on, until, until_async
 
 KEYS = ModelKeys("ctr", "default")
+pytestmark = pytest.mark.compat
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ async def test_giving_up_waiting_for_a_checkpoint_does_not_stop_it(
         replica = await default_of(hub)
         await replica.learn(batch_of(random, 100))
         waiting = asyncio.create_task(replica.checkpoint())
-        while not replica._owner.checkpoints.running:
+        while not replica._owner.checkpoints.running:  # noqa: ASYNC110  a few turns of the loop
             await asyncio.sleep(0)
         waiting.cancel()
         await until(lambda: _committed(replica) > 0, "committed all the same")

@@ -22,6 +22,7 @@ from ftrl_core.position import Position
 from tests.recovery.harness import assert_agree, batch_of, default_of, hub_on, state_of, until
 
 RANDOM_SEED = 7
+pytestmark = pytest.mark.compat
 
 
 @pytest.fixture

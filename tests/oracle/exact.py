@@ -70,11 +70,11 @@ def example_seed(seed: int, examples: int) -> int:
 
 
 def dither(seed: int, slot: int, place: int) -> np.float32:
-    """A number in [0, 1) of 24 bits; sums and products are 64 bits wide, factors 32."""
-    h = (seed ^ slot) + place * 0x9E3779B1
-    h = ((h ^ (h >> 16)) & MASK_32) * 0x85EBCA6B
-    h = ((h ^ (h >> 13)) & MASK_32) * 0xC2B2AE35
-    h = (h ^ (h >> 16)) & MASK_32
+    """A number in [0, 1) of 24 bits: murmur3's finaliser, every step modulo 2^32."""
+    h = ((seed ^ slot) + place * 0x9E3779B1) & MASK_32
+    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & MASK_32
+    h = ((h ^ (h >> 13)) * 0xC2B2AE35) & MASK_32
+    h ^= h >> 16
     return F32((h >> 8) * 2.0**-24)
 
 
