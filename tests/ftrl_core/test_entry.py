@@ -122,8 +122,24 @@ def test_a_control_record_is_pinned() -> None:
 
 @pytest.mark.parametrize("op", entry.OPERATIONS)
 def test_control_round_trip(op: str) -> None:
-    fields = {"config": {"a": 1.5}, "seq": 7, "none": None}
+    fields = {"config": {"a": 1.5}, "seq": 7, "names": ["ad"], "generation": "1-0", "none": None}
     assert decode(encode_control(op, fields)) == ControlEntry(op, fields)
+
+
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        ("names", {}),
+        ("names", {"names": ["a", 5]}),
+        ("create", {}),
+        ("configure", {"config": [1]}),
+        ("restore", {"generation": 1}),
+        ("skip", {"seq": "1"}),
+    ],
+)
+def test_a_control_record_without_its_fields_is_refused(op: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(BadEntry, match="fields"):
+        decode(encode_control(op, fields))
 
 
 @pytest.mark.parametrize("payload", [small_payload(), encode_control("create", {"config": {}})])
