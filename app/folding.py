@@ -163,6 +163,9 @@ class Follower:
                     self._keep_skipped = True
                     raise Doubt(f"entry {seq} was folded, and is skipped at {entry.position}")
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
+            case "configure":
+                await asyncio.to_thread(self.loaded.prepare, decoded, entry.position.seq)
+                self.loaded.apply(entry.position, decoded, entry.time_ms)
             case _:
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
 

@@ -59,14 +59,14 @@ async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loade
     """The model of the newest readable checkpoint. Raises Unloadable and what the stores raise."""
     for kept in await store.kept():
         try:
-            return await _load_manifest(event_log, store, kept)
+            return await _touched(await _load_manifest(event_log, store, kept))
         except BadCheckpoint as error:
             log.error("checkpoint %s is not used: %s", kept.generation, error)
     if head.trimmed_seq:
         raise Unloadable(
             f"no checkpoint can be read, and the log was trimmed up to {head.trimmed_seq}"
         )
-    return await _from_the_beginning(event_log, head)
+    return await _touched(await _from_the_beginning(event_log, head))
 
 
 async def load_restore(store: CheckpointStore, generation: str) -> Model:
@@ -79,7 +79,14 @@ async def load_restore(store: CheckpointStore, generation: str) -> Model:
         await _fill(store, loader)
     except _Missing as error:
         raise BadCheckpoint(f"a page of restore {generation} is missing") from error
-    return await asyncio.to_thread(loader.finish)
+    model = await asyncio.to_thread(loader.finish)
+    await asyncio.to_thread(model.table.touch_memory)
+    return model
+
+
+async def _touched(loaded: Loaded) -> Loaded:
+    await asyncio.to_thread(loaded.model.table.touch_memory)
+    return loaded
 
 
 async def _from_the_beginning(event_log: EventLog, head: Head) -> Loaded:

@@ -24,13 +24,13 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.constants import fold_constants, weight_of
 from ftrl_core.deduplication import DUPLICATE, Deduplication
 from ftrl_core.entry import ControlEntry, Entry, ExamplesEntry, Requests, decode, whole_request
-from ftrl_core.errors import BadConfig, BadEntry, BadExample, PositionNotNext
+from ftrl_core.errors import BadEntry, BadExample, PositionNotNext
 from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.kernels import F64
 from ftrl_core.metrics import Metrics
 from ftrl_core.names import FieldNames
 from ftrl_core.position import START, Position
-from ftrl_core.reconfigure import changed_config, grown, keep_weights
+from ftrl_core.reconfigure import Reconfigured, reconfigured
 from ftrl_core.table import WeightTable
 
 
@@ -63,6 +63,7 @@ class Model:
         self.deduplication = Deduplication(config.deduplication_window)
         self.names = FieldNames(config.hash_seed)
         self.names_seq = 0
+        self._prepared: tuple[ControlEntry, Reconfigured | None] | None = None
         self._take_config(config)
 
     def _take_config(self, config: ModelConfig) -> None:
@@ -123,13 +124,22 @@ class Model:
             self.names.add(entry.fields["names"])
             self.names_seq = seq
         if entry.op == "configure":
-            try:
-                after = changed_config(self.config, entry.fields["config"])
-            except BadConfig:  # right where it was checked, but another change came first
-                return
-            keep_weights(self.config, after, self.table, self.bias, seq)
-            self.table = grown(self.table, after.table_bits, seq)
-            self._take_config(after)
+            if self._prepared is None or self._prepared[0] is not entry:
+                self.prepare(entry, seq)
+            assert self._prepared is not None
+            after, self._prepared = self._prepared[1], None
+            if after is not None:
+                self.table, self.bias = after.table, after.bias
+                self._take_config(after.config)
+
+    def prepare(self, entry: ControlEntry, seq: int) -> None:
+        """Do ahead what `apply` of this configure entry at seq does over the whole table.
+
+        May run in a thread while predictions are made, but not while the model is folded.
+        """
+        changes = entry.fields["config"]
+        after = reconfigured(self.config, changes, self.table, self.bias, seq)
+        self._prepared = (entry, after)
 
     def pass_over(self, position: Position) -> None:
         """Move past the next entry, which a `skip` entry says is not to be folded."""

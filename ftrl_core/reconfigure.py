@@ -11,7 +11,7 @@ as they learn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ CHANGEABLE = (
     "l1_regularization_strength",
     "l2_regularization_strength",
 )
+
+
+CHUNK_CELLS = 1 << 17
 
 
 def changed_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
@@ -52,18 +55,42 @@ def changed_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConf
     return after
 
 
-def keep_weights(
-    before: ModelConfig, after: ModelConfig, table: WeightTable, bias: F64, seq: int
-) -> None:
-    """Derive z again, in place, for a new learning rate or beta, and mark all pages at seq."""
+@dataclass(slots=True)
+class Reconfigured:
+    """What a model has after a change; table and bias are new where their numbers are."""
+
+    config: ModelConfig
+    table: WeightTable
+    bias: F64
+
+
+def reconfigured(
+    config: ModelConfig, changes: Mapping[str, Any], table: WeightTable, bias: F64, seq: int
+) -> Reconfigured | None:
+    """The state after the change at seq; nothing given is changed, so that predictions may go on
+    meanwhile. None when the change cannot be made: it was right where it was checked, but another
+    one came first."""
+    try:
+        after = changed_config(config, changes)
+    except BadConfig:
+        return None
+    old, new = config.optimizer, after.optimizer
+    if (old.learning_rate, old.beta) != (new.learning_rate, new.beta):
+        table, bias = table.copy(seq), bias.copy()
+        _keep_weights(config, after, table, bias)
+    return Reconfigured(after, grown(table, after.table_bits, seq), bias)
+
+
+def _keep_weights(before: ModelConfig, after: ModelConfig, table: WeightTable, bias: F64) -> None:
+    """Derive z again, in place, for a new learning rate or beta; some slots at a time, since the
+    arithmetic is in float64 and takes several arrays."""
     old, new = before.optimizer, after.optimizer
-    if (old.learning_rate, old.beta) == (new.learning_rate, new.beta):
-        return
     between = replace(old, learning_rate=new.learning_rate, beta=new.beta)
     was, becomes = fold_constants(before), fold_constants(replace(before, optimizer=between))
-    _derive(table.cells[0::2], table.cells[1::2], was, becomes, k.THRESHOLD, k.LAMBDA2)
+    for first in range(0, table.cells.size, CHUNK_CELLS):
+        cells = table.cells[first : first + CHUNK_CELLS]
+        _derive(cells[0::2], cells[1::2], was, becomes, k.THRESHOLD, k.LAMBDA2)
     _derive(bias[0::2], bias[1::2], was, becomes, k.BIAS_THRESHOLD, k.BIAS_LAMBDA2)
-    table.page_seqs[:] = seq  # every page: their kept checksums are those of the old z
 
 
 def _derive(
@@ -88,6 +115,7 @@ def grown(table: WeightTable, table_bits: int, seq: int) -> WeightTable:
     if table.cells.size == 2 * table.lanes << table_bits:
         return table
     larger = WeightTable(table_bits, table.lanes)
-    larger.cells[:] = np.tile(table.cells, larger.cells.size // table.cells.size)
+    for first in range(0, larger.cells.size, table.cells.size):
+        larger.cells[first : first + table.cells.size] = table.cells
     larger.page_seqs[:] = seq
     return larger

@@ -23,7 +23,7 @@ from ftrl_core.hashing import xxh64_kernel
 from ftrl_core.jit import kernel
 
 PAGE_SLOTS = 4096
-_UNKNOWN = -1
+_PAGE_CELLS = 1024  # float32 numbers in a page of memory, 4 KiB
 
 
 @kernel
@@ -89,6 +89,21 @@ class WeightTable:
         self.page(index)[:] = np.frombuffer(content, np.uint8)
         self.page_seqs[index] = self._known_seqs[index] = seq
         self._checksums[index] = page_checksum
+
+    def copy(self, seq: int) -> WeightTable:
+        """A table with the same records, of which every page counts as changed at seq."""
+        other = WeightTable((self.page_slots * self.page_count).bit_length() - 1, self.lanes)
+        other.cells[:] = self.cells
+        other.page_seqs[:] = seq
+        return other
+
+    def touch_memory(self) -> None:
+        """Have the system give all of the memory now; no number changes.
+
+        Fresh memory comes with the first write to it: a first batch of random slots would wait for
+        128 MiB at once (130 ms with huge pages). May run in a thread.
+        """
+        self.cells[::_PAGE_CELLS] = self.cells[::_PAGE_CELLS].copy()
 
     def touch_all(self, seq: int) -> None:
         """Make every page that is not zero dirty at seq, as after a restore."""

@@ -248,7 +248,10 @@ async def test_configure_reaches_both_replicas_and_keeps_predictions(
         with pytest.raises(BadConfig):
             await two.configure({"table_bits": 12})
         await two.learn(batch)
-        await assert_agree(one, two)
+        await one.configure({"optimizer": {"learning_rate": 0.03}})
+        await two.checkpoint()
+        async with hub_on(redis_url, tmp_path / "c") as c:
+            await assert_agree(one, two, await default_of(c))
 
 
 async def test_two_changes_that_cannot_both_be_made_leave_every_replica_alive(
