@@ -260,4 +260,7 @@ class Hub:
 
 def memory_bytes(config: ModelConfig) -> int:
     """About what a model takes: 8 bytes a slot and lane, 28 an id remembered, and the rest."""
-    return (8 * config.lanes << config.table_bits) + 28 * config.deduplication_window + FIXED_BYTES
+    table = 8 * config.lanes << config.table_bits
+    bits = config.admission.bits if config.admission is not None else None
+    filters = 0 if bits is None else 2 << bits
+    return table + filters + 28 * config.deduplication_window + FIXED_BYTES

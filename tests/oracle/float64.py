@@ -15,6 +15,7 @@ of a feature decides what it collides with), so it is here too, in plain Python.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -125,6 +126,52 @@ class Ftrl:
         for w, (slot, x) in zip(weights, coordinates, strict=True):
             self._update(slot, w, residual * x)
         self._update(-1, bias, residual)
+        return p
+
+
+def numbers_of(mode: str, features: Iterable[Feature]) -> list[Feature]:
+    """Features with their numbers as a model's option `numbers` has them: raw, log_bins or auto.
+
+    A number's bin is its sign, exponent and two more bits as a float32; the hash of the bin is
+    murmur3's finaliser, as the contract says. Its linear part is sign(x) log(1 + |x|).
+    """
+    result = []
+    for name, hashed, x in features:
+        if mode == "raw" or name != hashed:
+            result.append((name, hashed, x))
+            continue
+        if mode == "auto" and x not in (0.0, 1.0):
+            result.append((name, hashed, math.copysign(math.log1p(abs(x)), x)))
+        pattern = int.from_bytes(struct.pack("<f", x or 0.0), "little") >> 21
+        h = name ^ (pattern * 0x9E3779B1 & MASK_32)
+        h = (h ^ (h >> 16)) * 0x85EBCA6B & MASK_32
+        h = (h ^ (h >> 13)) * 0xC2B2AE35 & MASK_32
+        result.append((name, h ^ (h >> 16), 1.0))
+    return result
+
+
+@dataclass
+class Mixture:
+    """Learners side by side under Bayesian weights with fixed share; `numbers` as the option."""
+
+    learners: list[Ftrl]
+    share: float
+    numbers: str
+    posterior: list[float] = field(default_factory=list)
+
+    def learn(self, features: Iterable[Feature], label: int, weight: float = 1.0) -> float:
+        """Learn one example; the mixture's probability before learning it."""
+        count = len(self.learners)
+        self.posterior = self.posterior or [1.0 / count] * count
+        seen = numbers_of(self.numbers, features)
+        ps = [learner.learn(seen, label, weight) for learner in self.learners]
+        p = math.fsum(pi * q for pi, q in zip(self.posterior, ps, strict=True))
+        likelihoods = [(q if label else 1.0 - q) ** weight for q in ps]
+        evidence = math.fsum(pi * q for pi, q in zip(self.posterior, likelihoods, strict=True))
+        self.posterior = [
+            (1.0 - self.share) * pi * q / evidence + self.share / count
+            for pi, q in zip(self.posterior, likelihoods, strict=True)
+        ]
         return p
 
 
