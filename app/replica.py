@@ -104,6 +104,10 @@ class ModelReplica:
         model = self.require_model()
         return model.position, model.predict(batch)
 
+    def uncertainty(self, batch: ExampleBatch) -> F64:
+        """The most that learning each row next could move its logit, by the present model."""
+        return self.require_model().uncertainty(batch)
+
     async def learn(
         self,
         batch: ExampleBatch,
