@@ -83,10 +83,10 @@ class Coefficients:
         out and logits are float64[rows], filled with the predictions made before learning and
         their logits, NaN where a row was skipped; examples counts those folded before.
         """
-        offsets, hashes, values = expanded(str(self.config.numbers), rows.batch)
+        features = expanded(self.config.numbers, rows.batch)
         table = self.table
         of_rows = (
-            offsets, hashes, values, rows.labels, rows.weights, rows.skip,
+            *features, rows.labels, rows.weights, rows.skip,
             table.page_seqs, table.page_shift, seq, logits, out,
         )  # fmt: skip
         seed = self.config.hash_seed
@@ -104,27 +104,27 @@ class Coefficients:
 
     def predict(self, batch: ExampleBatch, examples: int) -> F64:
         """float64[rows]: the probability of a click for each row; changes nothing."""
-        offsets, hashes, values = expanded(str(self.config.numbers), batch)
+        features = expanded(self.config.numbers, batch)
         out = np.empty(batch.rows)
         if self._fast:
             kernels.predict_batch(
                 self._lanes, self.table.cells, self.bias, self.posterior, self.constants,
-                offsets, hashes, values, out,
+                *features, out,
             )  # fmt: skip
         else:
             general.predict_batch(
                 self.table.cells, self.bias, self.posterior, self.constants, self.schedule,
-                examples, offsets, hashes, values, out,
+                examples, *features, out,
             )  # fmt: skip
         return out
 
     def uncertainty(self, batch: ExampleBatch, examples: int) -> F64:
         """float64[rows]: the most that learning the row next could move its logit
         (uncertainty.py)."""
-        offsets, hashes, values = expanded(str(self.config.numbers), batch)
+        features = expanded(self.config.numbers, batch)
         out = np.empty(batch.rows)
         uncertainty.uncertainty_batch(
             self.table.cells, self.bias, self.posterior, self.constants, self.schedule, examples,
-            offsets, hashes, values, out,
+            *features, out,
         )  # fmt: skip
         return out

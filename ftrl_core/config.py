@@ -4,8 +4,10 @@ A configuration may be given in part; what is left out takes the service's defau
 resolved when the model is made, and is then kept in the model's log for ever, so an upgrade that
 changes a default changes no model.
 
-Whoever gives one learning rate has tuned it, and gets the paper's plain learner: numbers as they
-are. Whoever gives none gets what needs no tuning: a mixture of rates, and numbers on any scale.
+Whoever gives a learning rate has chosen it for the data as they are, and gets the paper's plain
+learner (a mixture of such for a list). Whoever gives none gets UNTUNED, which needs no tuning: four
+rates mixed, examples scaled to length one, numbers on any scale; chosen by measurement, see
+docs/contest.md.
 
 What changes the fold's arithmetic is separate from what does not (`arithmetic`): the digest of a
 model covers the first and ignores the second.
@@ -15,12 +17,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ftrl_core import arguments
 from ftrl_core.errors import BadConfig
-from ftrl_core.hyperparameters import Hyperparameters
+from ftrl_core.hyperparameters import RATE_MAX, Hyperparameters
 from ftrl_core.numbers import log
 
 FOLD_VERSION = 1
@@ -29,6 +31,9 @@ DEDUPLICATION_WINDOW_MAX = 1 << 26
 MIXTURE_SHARE = 1e-4
 SAMPLING_RATE_MIN = 1e-4  # a negative's weight stays finite in every square
 NUMBERS = ("raw", "log_bins", "auto")
+SCALES = ("none", "unit")
+UNTUNED: dict[str, Any] = {"numbers": "auto", "scale": "unit", "bias_learning_rate": 0.1}
+UNTUNED_OPTIMIZER: dict[str, Any] = {"learning_rate": (0.3, 0.5, 1.0, 2.0), "beta": 0.1}
 _NEUTRAL = {
     "learning_rate_power": -0.5,
     "initial_accumulator_value": 0.0,
@@ -41,7 +46,9 @@ _NEUTRAL = {
     "global_clipnorm": None,
     "hash_seed": 0,
     "bias_regularized": False,
+    "bias_learning_rate": None,
     "numbers": "raw",
+    "scale": "none",
     "mixture_share": 0.0,
     "admission": None,
     "sampling_rate": 1.0,
@@ -88,12 +95,14 @@ class AdmissionRule:
 class ModelConfig:
     """Everything that a model's fold depends on besides its log."""
 
-    optimizer: Hyperparameters = field(default_factory=Hyperparameters)
+    optimizer: Hyperparameters
     table_bits: int = 22  # the table has 2^table_bits slots
     hash_seed: int = 0  # seeds every hash of the model, below 2^32
     deduplication_window: int = 1 << 20  # ids remembered, by position
     bias_regularized: bool = False  # whether l1 and l2 act on the bias too
-    numbers: str | None = None  # raw, log_bins or auto; None: auto for a mixture, else raw
+    bias_learning_rate: float | None = None  # None: the bias of a lane has the lane's
+    numbers: str = "raw"  # or log_bins or auto: what a number contributes (numeric_features.py)
+    scale: str = "none"  # or unit: the values of an example are divided by their length
     mixture_share: float | None = None  # fixed share of a mixture; None: MIXTURE_SHARE
     admission: AdmissionRule | None = None  # None admits every feature at once
     sampling_rate: float = 1.0  # share of the examples without a click that are sent
@@ -119,9 +128,11 @@ class ModelConfig:
 
     def _resolve(self) -> None:
         mixture = self.lanes > 1
-        if self.numbers is None:
-            self._set("numbers", "auto" if mixture else "raw")
         arguments.choice("numbers", self.numbers, NUMBERS)
+        arguments.choice("scale", self.scale, SCALES)
+        if self.bias_learning_rate is not None:
+            rate = arguments.positive("bias_learning_rate", self.bias_learning_rate, RATE_MAX)
+            self._set("bias_learning_rate", rate)
         if self.mixture_share is None:
             self._set("mixture_share", MIXTURE_SHARE if mixture else 0.0)
         share = arguments.between("mixture_share", self.mixture_share, 0.0, 0.5)
@@ -152,6 +163,8 @@ class ModelConfig:
         """The configuration with what is left out at its default; BadConfig names what is wrong."""
         rest = arguments.known("configuration", given, ModelConfig)
         optimizer = arguments.known("optimizer", rest.pop("optimizer", {}), Hyperparameters)
+        if "learning_rate" not in optimizer:
+            rest, optimizer = {**UNTUNED, **rest}, {**UNTUNED_OPTIMIZER, **optimizer}
         admission = rest.pop("admission", None)
         if admission is not None:
             admission = arguments.known("admission", admission, AdmissionRule)

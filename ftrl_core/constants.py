@@ -10,15 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ftrl_core.config import ModelConfig
+from ftrl_core.jit import kernel
 
 F64 = npt.NDArray[np.float64]
 
 # Rows that both learn kernels read.
-ALPHA, BETA, N0, THRESHOLD, LAMBDA2, BIAS_THRESHOLD, BIAS_LAMBDA2, SHARE = range(8)
+ALPHA, BETA, N0, THRESHOLD, LAMBDA2, SHARE = range(6)
+BIAS_ALPHA, BIAS_THRESHOLD, BIAS_LAMBDA2 = range(6, 9)
+UNIT_SCALE, SEES_BINS, SEES_LINEAR = range(9, 12)
 # Rows of the general kernel only.
-L1, L2, BIAS_REGULARIZED, POWER, SHRINKAGE, CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM = range(8, 16)
-LOGIT_OFFSET, COUNTS, ADMISSION, ADMISSION_PROBABILITY, ADMISSION_COUNT = range(16, 21)
-CONSTANTS = 21
+L1, L2, OWN_BIAS_ALPHA, BIAS_REGULARIZED, POWER, SHRINKAGE = range(12, 18)
+CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, LOGIT_OFFSET, COUNTS = range(18, 23)
+ADMISSION, ADMISSION_PROBABILITY, ADMISSION_COUNT = range(23, 26)
+CONSTANTS = 26
 ADMIT_ALL, ADMIT_POISSON, ADMIT_BLOOM = range(3)
 
 
@@ -31,8 +35,13 @@ def fold_constants(config: ModelConfig) -> F64:
     k[N0] = o.initial_accumulator_value
     k[L1] = o.l1_regularization_strength
     k[L2] = 2.0 * o.l2_regularization_strength  # Keras counts l2 twice
+    k[OWN_BIAS_ALPHA] = config.bias_learning_rate or 0.0
     k[BIAS_REGULARIZED] = config.bias_regularized
     k[SHARE] = config.mixture_share
+    k[UNIT_SCALE] = config.scale == "unit"
+    k[SEES_BINS] = k[SEES_LINEAR] = 1.0
+    if config.numbers == "auto" and config.lanes > 1:
+        k[SEES_BINS, 1::2] = k[SEES_LINEAR, 0::2] = 0.0
     k[POWER] = o.learning_rate_power
     k[SHRINKAGE] = o.l2_shrinkage_regularization_strength
     k[CLIPVALUE], k[CLIPNORM] = o.clipvalue or np.inf, o.clipnorm or np.inf
@@ -40,16 +49,21 @@ def fold_constants(config: ModelConfig) -> F64:
     k[LOGIT_OFFSET] = config.logit_offset
     k[COUNTS] = config.rates_from == "counts"
     _admission(k, config)
-    derive(k)
+    for lane in range(config.lanes):
+        derive(k, lane)
     return k
 
 
-def derive(k: F64) -> None:
-    """Fill the rows that follow from ALPHA, L1 and L2, in place."""
-    k[THRESHOLD] = k[ALPHA] * k[L1]
-    k[LAMBDA2] = k[ALPHA] * k[L2]
-    k[BIAS_THRESHOLD] = k[THRESHOLD] * k[BIAS_REGULARIZED]
-    k[BIAS_LAMBDA2] = k[LAMBDA2] * k[BIAS_REGULARIZED]
+@kernel
+def derive(k: F64, lane: int) -> None:
+    """Fill what follows from a lane's ALPHA, in place."""
+    alpha, own = k[ALPHA, lane], k[OWN_BIAS_ALPHA, lane]
+    k[THRESHOLD, lane] = alpha * k[L1, lane]
+    k[LAMBDA2, lane] = alpha * k[L2, lane]
+    bias_alpha = own if own > 0.0 else alpha
+    k[BIAS_ALPHA, lane] = bias_alpha
+    k[BIAS_THRESHOLD, lane] = (bias_alpha * k[L1, lane]) * k[BIAS_REGULARIZED, lane]
+    k[BIAS_LAMBDA2, lane] = (bias_alpha * k[L2, lane]) * k[BIAS_REGULARIZED, lane]
 
 
 def _admission(k: F64, config: ModelConfig) -> None:

@@ -27,6 +27,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.constants import (
     ALPHA,
     BETA,
+    BIAS_ALPHA,
     BIAS_LAMBDA2,
     BIAS_REGULARIZED,
     BIAS_THRESHOLD,
@@ -189,7 +190,7 @@ def update_bias(bias: F64, g: float, w: float, k: F64, lane: int) -> None:
         sigma = max(general_root(total + g2, power) - general_root(total, power), 0.0)
     shrinkage = 2.0 * k[SHRINKAGE, lane] * k[BIAS_REGULARIZED, lane]
     shrunk = g + shrinkage * w if shrinkage > 0.0 else g
-    z = bias[lane] + (k[ALPHA, lane] * shrunk - sigma * w)
+    z = bias[lane] + (k[BIAS_ALPHA, lane] * shrunk - sigma * w)
     bias[lane] = min(max(z, -1e19), 1e19) + 0.0
     bias[at] = bias[at] + g2
 

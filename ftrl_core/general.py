@@ -23,23 +23,25 @@ from ftrl_core.constants import (
     ADMIT_ALL,
     ADMIT_POISSON,
     ALPHA,
-    BIAS_LAMBDA2,
-    BIAS_REGULARIZED,
-    BIAS_THRESHOLD,
     CLIPNORM,
     CLIPVALUE,
     F64,
     GLOBAL_CLIPNORM,
-    L1,
-    L2,
-    LAMBDA2,
     LOGIT_OFFSET,
     SHARE,
-    THRESHOLD,
+    derive,
 )
 from ftrl_core.dither import dither, example_seed
 from ftrl_core.jit import kernel
-from ftrl_core.kernels import ACCUMULATORS, ZERO, clamped_logit, joined, longest_row
+from ftrl_core.kernels import (
+    ACCUMULATORS,
+    VIEWS,
+    ZERO,
+    clamped_logit,
+    joined,
+    longest_row,
+    view_factors,
+)
 from ftrl_core.mixture import logit_of, mixed, update_posterior
 from ftrl_core.numbers import sigmoid
 from ftrl_core.schedules import rate_at
@@ -61,15 +63,25 @@ def set_rate(k: F64, rate: float) -> None:
     """Put a learning rate, and what follows from it, into the constants of every lane."""
     for lane in range(k.shape[1]):
         k[ALPHA, lane] = rate
-        k[THRESHOLD, lane] = rate * k[L1, lane]
-        k[LAMBDA2, lane] = rate * k[L2, lane]
-        k[BIAS_THRESHOLD, lane] = k[THRESHOLD, lane] * k[BIAS_REGULARIZED, lane]
-        k[BIAS_LAMBDA2, lane] = k[LAMBDA2, lane] * k[BIAS_REGULARIZED, lane]
+        derive(k, lane)
+
+
+@kernel
+def scaled_values(
+    k: F64, values: F32, views: U8, start: int, count: int, factors: F32, xs: F32
+) -> None:
+    """x of the features start:start + count into xs (flat, feature by feature, lane by lane)."""
+    width = k.shape[1]
+    view_factors(k, values, views, start, count, factors)
+    for j in range(count):
+        for lane in range(width):
+            factor = factors[width * np.int64(views[start + j]) + lane]
+            xs[j * width + lane] = np.float32(values[start + j] * factor)
 
 
 @kernel
 def score_row(
-    table: F32, k: F64, hashes: U32, values: F32, start: int, count: int, sums: F32, ws: F32
+    table: F32, k: F64, hashes: U32, xs: F32, start: int, count: int, sums: F32, ws: F32
 ) -> None:
     """The eight partial sums of the features start:start + count, and their weights in ws."""
     width = k.shape[1]
@@ -81,13 +93,13 @@ def score_row(
             w = coordinate.weight(table[at + lane], table[at + width + lane], k, lane)
             ws[j * width + lane] = w
             place = (j & 7) * width + lane
-            sums[place] = np.float32(sums[place] + np.float32(values[start + j] * w))
+            sums[place] = np.float32(sums[place] + np.float32(xs[j * width + lane] * w))
 
 
 @kernel
-def clipped(residual: np.float32, value: np.float32, k: F64, lane: int) -> np.float32:
+def clipped(residual: np.float32, x: np.float32, k: F64, lane: int) -> np.float32:
     """The gradient of a coordinate, clipped by value."""
-    g = np.float32(residual * value)
+    g = np.float32(residual * x)
     bound = np.float32(k[CLIPVALUE, lane])
     return min(max(g, -bound), bound)
 
@@ -100,7 +112,7 @@ def norm_factor(norm: float, bound: float) -> float:
 
 @kernel
 def norm_factors(
-    residual: np.float32, bias_g: float, values: F32, start: int, count: int, k: F64, lane: int
+    residual: np.float32, bias_g: float, xs: F32, count: int, k: F64, lane: int
 ) -> tuple[float, float]:
     """Factors of the features' gradients and of the bias's, for clipping by norm."""
     bound, overall = k[CLIPNORM, lane], k[GLOBAL_CLIPNORM, lane]
@@ -108,7 +120,7 @@ def norm_factors(
         return 1.0, 1.0
     square = 0.0
     for j in range(count):
-        g = np.float64(clipped(residual, values[start + j], k, lane))
+        g = np.float64(clipped(residual, xs[j * k.shape[1] + lane], k, lane))
         square += g * g
     if not np.isinf(bound):
         return norm_factor(np.sqrt(square), bound), norm_factor(abs(bias_g), bound)
@@ -138,8 +150,8 @@ def admitted(
 
 @kernel
 def update_row(
-    table: F32, k: F64, hashes: U32, values: F32, start: int, count: int, residuals: F32,
-    factors: F64, ws: F32, label: int, weight: np.float32, seed: int, noise: np.uint32,
+    table: F32, k: F64, hashes: U32, xs: F32, start: int, count: int, residuals: F32,
+    shrinks: F64, ws: F32, label: int, weight: np.float32, seed: int, noise: np.uint32,
     counters: U8, cursor: I64, page_seqs: I64, page_shift: int, seq: int,
 ) -> None:  # fmt: skip
     """Update the slots of the features start:start + count, in canonical order, in place."""
@@ -155,13 +167,13 @@ def update_row(
         ):
             continue
         u = dither(noise, slot, j)
-        amount = np.float32(weight * values[start + j])
-        amount = np.float32(amount * amount)
         for lane in range(width):
-            g = clipped(residuals[lane], values[start + j], k, lane)
-            if factors[lane] != 1.0:
-                g = np.float32(np.float64(g) * factors[lane])
-            w = ws[j * width + lane]
+            x, w = xs[j * width + lane], ws[j * width + lane]
+            amount = np.float32(weight * x)
+            amount = np.float32(amount * amount)
+            g = clipped(residuals[lane], x, k, lane)
+            if shrinks[lane] != 1.0:
+                g = np.float32(np.float64(g) * shrinks[lane])
             coordinate.update(table, at + lane, lane, g, w, u, label, amount, k)
         page_seqs[slot >> page_shift] = seq
 
@@ -169,16 +181,19 @@ def update_row(
 @kernel
 def predict_batch(
     table: F32, bias: F64, posterior: F64, constants: F64, schedule: F64, examples: int,
-    row_offsets: I64, hashes: U32, values: F32, out: F64,
+    row_offsets: I64, hashes: U32, values: F32, views: U8, out: F64,
 ) -> None:  # fmt: skip
     """Probabilities of all rows into out (float64[rows]); changes nothing else."""
     k = scheduled(constants, schedule, examples)
     width = k.shape[1]
     sums, ps = np.empty(ACCUMULATORS * width, np.float32), np.empty(width)
-    ws = np.empty(longest_row(row_offsets) * width, np.float32)
+    longest, factors = longest_row(row_offsets) * width, np.empty(VIEWS * width, np.float32)
+    xs, ws = np.empty(longest, np.float32), np.empty(longest, np.float32)
     for r in range(row_offsets.size - 1):
         start = row_offsets[r]
-        score_row(table, k, hashes, values, start, row_offsets[r + 1] - start, sums, ws)
+        count = row_offsets[r + 1] - start
+        scaled_values(k, values, views, start, count, factors, xs)
+        score_row(table, k, hashes, xs, start, count, sums, ws)
         for lane in range(width):
             b = coordinate.bias_weight(bias, k, lane)
             ps[lane] = sigmoid(clamped_logit(joined(sums, width, lane), b))
@@ -187,8 +202,8 @@ def predict_batch(
 
 @kernel
 def learn_lane(
-    logit: float, b: float, label: int, weight: float, values: F32, start: int, count: int,
-    bias: F64, k: F64, lane: int, ps: F64, residuals: F32, factors: F64,
+    logit: float, b: float, label: int, weight: float, xs: F32, count: int,
+    bias: F64, k: F64, lane: int, ps: F64, residuals: F32, shrinks: F64,
 ) -> None:  # fmt: skip
     """A lane's own prediction under the logit offset, its residual, and its bias updated."""
     offset = k[LOGIT_OFFSET, lane]
@@ -197,22 +212,23 @@ def learn_lane(
     residuals[lane] = np.float32(residual)
     bound = k[CLIPVALUE, lane]
     g = min(max(residual, -bound), bound)
-    factors[lane], of_bias = norm_factors(residuals[lane], g, values, start, count, k, lane)
+    shrinks[lane], of_bias = norm_factors(residuals[lane], g, xs, count, k, lane)
     coordinate.update_bias(bias, g if of_bias == 1.0 else g * of_bias, b, k, lane)
 
 
 @kernel
 def learn_batch(
     table: F32, bias: F64, posterior: F64, constants: F64, schedule: F64, counters: U8, cursor: I64,
-    seed: int, examples: int, row_offsets: I64, hashes: U32, values: F32, labels: U8, weights: F32,
-    skip: U8, page_seqs: I64, page_shift: int, seq: int, logits: F64, out: F64,
+    seed: int, examples: int, row_offsets: I64, hashes: U32, values: F32, views: U8, labels: U8,
+    weights: F32, skip: U8, page_seqs: I64, page_shift: int, seq: int, logits: F64, out: F64,
 ) -> int:  # fmt: skip
     """As `kernels.learn_batch`, and with the state of admission changed in place."""
     k = constants.copy()
     width = k.shape[1]
     sums, residuals = np.empty(ACCUMULATORS * width, np.float32), np.empty(width, np.float32)
-    ws = np.empty(longest_row(row_offsets) * width, np.float32)
-    served, ps, factors = np.empty(width), np.empty(width), np.empty(width)
+    longest, factors = longest_row(row_offsets) * width, np.empty(VIEWS * width, np.float32)
+    xs, ws = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    served, ps, shrinks = np.empty(width), np.empty(width), np.empty(width)
     for r in range(labels.size):
         if skip[r]:
             out[r] = logits[r] = np.nan
@@ -222,21 +238,21 @@ def learn_batch(
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
         weight = np.float64(weights[r])
-        score_row(table, k, hashes, values, start, count, sums, ws)
+        scaled_values(k, values, views, start, count, factors, xs)
+        score_row(table, k, hashes, xs, start, count, sums, ws)
         for lane in range(width):
             b = coordinate.bias_weight(bias, k, lane)
             logits[r] = clamped_logit(joined(sums, width, lane), b)
             served[lane] = sigmoid(logits[r])
             learn_lane(
-                logits[r], b, labels[r], weight, values, start, count,
-                bias, k, lane, ps, residuals, factors,
+                logits[r], b, labels[r], weight, xs, count, bias, k, lane, ps, residuals, shrinks,
             )  # fmt: skip
         out[r] = mixed(posterior, served)
         if width > 1:
             logits[r] = logit_of(out[r])
             update_posterior(posterior, ps, labels[r], weight, k[SHARE, 0])
         update_row(
-            table, k, hashes, values, start, count, residuals, factors, ws, labels[r], weights[r],
+            table, k, hashes, xs, start, count, residuals, shrinks, ws, labels[r], weights[r],
             seed, example_seed(seed, examples), counters, cursor, page_seqs, page_shift, seq,
         )  # fmt: skip
         examples += 1

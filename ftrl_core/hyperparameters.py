@@ -18,7 +18,6 @@ from ftrl_core.schedules import Schedule, deserialize, serialize
 RATE_MAX = 1e6
 LANES_MAX = 8
 POWER_MIN = -2.0
-DEFAULT_RATES = (0.03, 0.1, 0.3, 1.0)
 LearningRate = float | Schedule | tuple[float, ...]
 _CLIPS = ("clipvalue", "clipnorm", "global_clipnorm")
 _NOT_NEGATIVE = (
@@ -32,13 +31,13 @@ _NOT_NEGATIVE = (
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Arguments of the optimizer; the defaults are the service's (docs/contest.md).
+    """Arguments of the optimizer; the defaults are those of the paper.
 
     learning_rate is a number above 0, a schedule or its `{"class_name", "config"}`, or 1 to 8
     numbers. Raises BadConfig (a ValueError) that names the argument and the value.
     """
 
-    learning_rate: LearningRate = DEFAULT_RATES
+    learning_rate: LearningRate
     learning_rate_power: float = -0.5
     initial_accumulator_value: float = 0.0
     l1_regularization_strength: float = 0.0

@@ -18,6 +18,11 @@ Lanes. A model with several learning rates does this once for each, in lanes tha
 the features: the record of a slot is z of every lane, then n of every lane, and one vector of
 float32 (vector.py) does all lanes at once. Their probabilities are mixed (mixture.py).
 
+x is the value times a factor of the lane, of the example and of the view of the feature
+(numeric_features.py): 0 where the lane does not see that view, and where the model's scale is unit,
+1 / sqrt(sum of the squares of what the lane sees); else 1. Then a rate that suits examples of
+eight features suits those of eight hundred, and of any scale.
+
 What every kernel, also a later and faster one, must keep to the bit:
   * the sum runs in ACCUMULATORS = 8 partial sums in canonical order (feature j adds to j mod 8),
     joined as ((0+4)+(2+6)) + ((1+5)+(3+7));
@@ -42,13 +47,17 @@ from ftrl_core.batch import F32, I64, U8, U32
 from ftrl_core.constants import (
     ALPHA,
     BETA,
+    BIAS_ALPHA,
     BIAS_LAMBDA2,
     BIAS_THRESHOLD,
     F64,
     LAMBDA2,
     N0,
+    SEES_BINS,
+    SEES_LINEAR,
     SHARE,
     THRESHOLD,
+    UNIT_SCALE,
 )
 from ftrl_core.dither import N_MAX, dither, example_seed
 from ftrl_core.jit import kernel
@@ -67,6 +76,7 @@ from ftrl_core.vector import (
 )
 
 ACCUMULATORS = 8
+VIEWS = 3  # of a feature: every lane sees it, the lanes of bins, the lanes of linear numbers
 LOGIT_MAX = 15.0
 Z_MAX = np.float32(1e19)
 DIVISOR_MIN = np.float32(1e-18)
@@ -143,7 +153,7 @@ def update_bias(bias: F64, g: float, w: float, k: F64, lane: int) -> None:
     total = k[N0, lane] + bias[at]
     g2 = g * g
     sigma = g2 / max(np.sqrt(total + g2) + np.sqrt(total), 1e-170)
-    z = bias[lane] + (k[ALPHA, lane] * g - sigma * w)
+    z = bias[lane] + (k[BIAS_ALPHA, lane] * g - sigma * w)
     bias[lane] = min(max(z, -1e19), 1e19) + 0.0
     bias[at] = bias[at] + g2
 
@@ -175,9 +185,30 @@ def narrowed(k: F64) -> F32:
 
 
 @kernel
+def view_factors(k: F64, values: F32, views: U8, start: int, count: int, factors: F32) -> None:
+    """What values of the features start:start + count are multiplied with, by view and lane.
+
+    factors is float32[VIEWS * lanes], filled in place; the squares are summed in float64.
+    """
+    width = k.shape[1]
+    squares = np.zeros(VIEWS)
+    if k[UNIT_SCALE, 0] != 0.0:
+        for j in range(start, start + count):
+            wide = np.float64(values[j])
+            squares[views[j]] += wide * wide
+    for lane in range(width):
+        bins, linear = k[SEES_BINS, lane], k[SEES_LINEAR, lane]
+        square = squares[0] + (bins * squares[1] + linear * squares[2])
+        factor = 1.0 / np.sqrt(square) if square > 0.0 else 1.0
+        factors[lane] = np.float32(factor)
+        factors[width + lane] = np.float32(factor * bins)
+        factors[2 * width + lane] = np.float32(factor * linear)
+
+
+@kernel
 def score_row(
-    lanes: Lanes, table: F32, k: F32, hashes: U32, values: F32, start: int, count: int,
-    sums: F32, ws: F32,
+    lanes: Lanes, table: F32, k: F32, hashes: U32, values: F32, views: U8, start: int, count: int,
+    factors: F32, sums: F32, ws: F32,
 ) -> None:  # fmt: skip
     """The eight partial sums of the features start:start + count, and their weights in ws."""
     width = len(lanes)
@@ -191,13 +222,16 @@ def score_row(
         w = weight(lanes, z, n, n0, beta, threshold, lambda2)
         store(ws, j * width, w)
         place = (j & 7) * width
-        store(sums, place, load(lanes, sums, place) + spread(lanes, values[start + j]) * w)
+        factor = load(lanes, factors, width * np.int64(views[start + j]))
+        x = spread(lanes, values[start + j]) * factor
+        store(sums, place, load(lanes, sums, place) + x * w)
 
 
 @kernel
 def update_row(
-    lanes: Lanes, table: F32, k: F32, hashes: U32, values: F32, start: int, count: int,
-    residuals: F32, ws: F32, noise: np.uint32, page_seqs: I64, page_shift: int, seq: int,
+    lanes: Lanes, table: F32, k: F32, hashes: U32, values: F32, views: U8, start: int, count: int,
+    factors: F32, residuals: F32, ws: F32, noise: np.uint32, page_seqs: I64, page_shift: int,
+    seq: int,
 ) -> None:  # fmt: skip
     """Update every slot of the features start:start + count, in canonical order, in place."""
     width = len(lanes)
@@ -206,7 +240,8 @@ def update_row(
     mask = np.uint32(table.size // (2 * width) - 1)
     for j in range(count):
         slot = int(hashes[start + j] & mask)
-        g = residual * spread(lanes, values[start + j])
+        factor = load(lanes, factors, width * np.int64(views[start + j]))
+        g = residual * (spread(lanes, values[start + j]) * factor)
         u = spread(lanes, dither(noise, slot, j))
         update(lanes, table, 2 * width * slot, g, load(lanes, ws, j * width), u, n0, alpha)
         page_seqs[slot >> page_shift] = seq
@@ -224,20 +259,21 @@ def longest_row(row_offsets: I64) -> int:
 @kernel
 def predict_batch(
     lanes: Lanes, table: F32, bias: F64, posterior: F64, k: F64,
-    row_offsets: I64, hashes: U32, values: F32, out: F64,
+    row_offsets: I64, hashes: U32, values: F32, views: U8, out: F64,
 ) -> None:  # fmt: skip
     """Probabilities of all rows into out (float64[rows]); changes nothing else."""
     width = len(lanes)
     narrow = narrowed(k)
     sums, ps = np.empty(ACCUMULATORS * width, np.float32), np.empty(width)
     ws = np.empty(longest_row(row_offsets) * width, np.float32)
-    bs = np.empty(width)
+    bs, factors = np.empty(width), np.empty(VIEWS * width, np.float32)
     for lane in range(width):
         bs[lane] = bias_weight(bias, k, lane)
     for r in range(row_offsets.size - 1):
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        score_row(lanes, table, narrow, hashes, values, start, count, sums, ws)
+        view_factors(k, values, views, start, count, factors)
+        score_row(lanes, table, narrow, hashes, values, views, start, count, factors, sums, ws)
         for lane in range(width):
             ps[lane] = sigmoid(clamped_logit(joined(sums, width, lane), bs[lane]))
         out[r] = mixed(posterior, ps)
@@ -246,12 +282,13 @@ def predict_batch(
 @kernel
 def learn_batch(
     lanes: Lanes, table: F32, bias: F64, posterior: F64, k: F64, seed: int, examples: int,
-    row_offsets: I64, hashes: U32, values: F32, labels: U8, weights: F32, skip: U8,
+    row_offsets: I64, hashes: U32, values: F32, views: U8, labels: U8, weights: F32, skip: U8,
     page_seqs: I64, page_shift: int, seq: int, logits: F64, out: F64,
 ) -> int:  # fmt: skip
     """Fold the rows in order; table, bias, posterior, page_seqs, logits, out change in place.
 
-    Rows with skip[r] != 0 change nothing and get NaN in out (float64[rows], probabilities made
+    values are float32[nnz] and views uint8[nnz] as `numeric_features.expanded` gives them. Rows
+    with skip[r] != 0 change nothing and get NaN in out (float64[rows], probabilities made
     before learning) and logits (float64[rows]). page_seqs[slot >> page_shift] becomes seq for each
     touched slot. `examples` is the number of examples folded before; returns the new one.
     """
@@ -259,14 +296,15 @@ def learn_batch(
     narrow = narrowed(k)
     sums, residuals = np.empty(ACCUMULATORS * width, np.float32), np.empty(width, np.float32)
     ws = np.empty(longest_row(row_offsets) * width, np.float32)
-    ps, bs = np.empty(width), np.empty(width)
+    ps, bs, factors = np.empty(width), np.empty(width), np.empty(VIEWS * width, np.float32)
     for r in range(labels.size):
         if skip[r]:
             out[r] = logits[r] = np.nan
             continue
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        score_row(lanes, table, narrow, hashes, values, start, count, sums, ws)
+        view_factors(k, values, views, start, count, factors)
+        score_row(lanes, table, narrow, hashes, values, views, start, count, factors, sums, ws)
         for lane in range(width):
             bs[lane] = bias_weight(bias, k, lane)
             logits[r] = clamped_logit(joined(sums, width, lane), bs[lane])
@@ -280,7 +318,7 @@ def learn_batch(
             weight_of_row = np.float64(weights[r])
             update_posterior(posterior, ps, labels[r], weight_of_row, k[SHARE, 0])
         update_row(
-            lanes, table, narrow, hashes, values, start, count, residuals, ws,
+            lanes, table, narrow, hashes, values, views, start, count, factors, residuals, ws,
             example_seed(seed, examples), page_seqs, page_shift, seq,
         )  # fmt: skip
         examples += 1

@@ -4,27 +4,33 @@ The log keeps a number as it was sent; this is done when a batch is folded or pr
 part of the fold. A feature is numeric when its hash is its name's.
 
     raw        the number itself, under the name's slot (as in every other linear learner)
-    log_bins   a category instead: sign, exponent and BIN_BITS leading bits of the fraction of the
-               float32, four to a factor of two; so a weight for "about this size"
-    auto       the category, and beside it sign(x) log(1 + |x|) under the name's slot; a 0 or a 1
-               (absent, present) has its category alone
+    log_bins   a category instead: sign, exponent and the leading bit of the fraction of the
+               float32, two to a factor of two; so a weight for "about this size"
+    auto       that category, and sign(x) log(1 + |x|) under the name's slot, as two views: in a
+               mixture the even lanes see the categories and the odd lanes the logarithms, and the
+               posterior finds out which suits the data; a model of one lane sees both
 
-Bins are read off the bits, so they need no statistics, hold for any scale and never move, and the
-logarithm keeps a column of scale 1e6 from drowning the others. Both cost one more slot for each
-distinct bin. The order stays canonical: the number's own entry, then its bin.
+Bins are read off the bits, so they need no statistics, hold for any scale and never move; they fit
+any shape, at the price of a slot for each. The logarithm fits monotone effects from few examples
+(text weighted by tf-idf), and keeps a column of scale 1e6 from drowning the others. One lane with
+both does worse than the better of two lanes with one each (docs/contest.md).
+
+An entry's view says which lanes see it (kernels.view_factors). The order stays canonical: the
+number's logarithm, then its bin.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ftrl_core.batch import F32, I64, U32, ExampleBatch
+from ftrl_core.batch import F32, I64, U8, U32, ExampleBatch
 from ftrl_core.bits import bits_of_f32
 from ftrl_core.jit import kernel
 from ftrl_core.numbers import log
 
-BIN_BITS = 2
+BIN_BITS = 1
 RAW, LOG_BINS, AUTO = "raw", "log_bins", "auto"
+EVERY_LANE, BIN_LANES, LINEAR_LANES = range(3)  # views
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -47,12 +53,6 @@ def compressed(x: np.float32) -> np.float32:
 
 
 @kernel
-def is_linear(x: np.float32, auto: bool) -> bool:
-    """Whether a number has a linear part beside its bin."""
-    return auto and x != ZERO and x != ONE
-
-
-@kernel
 def numeric_count(names: U32, hashes: U32) -> int:
     """How many features are numbers."""
     count = 0
@@ -64,9 +64,12 @@ def numeric_count(names: U32, hashes: U32) -> int:
 @kernel
 def expand(
     auto: bool, row_offsets: I64, names: U32, hashes: U32, values: F32,
-    to_offsets: I64, to_hashes: U32, to_values: F32,
+    to_offsets: I64, to_hashes: U32, to_values: F32, to_views: U8,
 ) -> None:  # fmt: skip
-    """Write the rows with their numbers replaced; the last three arrays change in place."""
+    """Write the rows with their numbers replaced; the last four arrays change in place.
+
+    to_views comes as zeros: EVERY_LANE.
+    """
     at = 0
     for r in range(row_offsets.size - 1):
         to_offsets[r] = at
@@ -75,26 +78,31 @@ def expand(
                 to_hashes[at], to_values[at] = hashes[i], values[i]
                 at += 1
                 continue
-            if is_linear(values[i], auto):
+            if auto:
                 to_hashes[at], to_values[at] = hashes[i], compressed(values[i])
+                to_views[at] = LINEAR_LANES
                 at += 1
             to_hashes[at], to_values[at] = bin_hash(names[i], values[i]), ONE
+            to_views[at] = BIN_LANES
             at += 1
     to_offsets[row_offsets.size - 1] = at
 
 
-def expanded(numbers: str, batch: ExampleBatch) -> tuple[I64, U32, F32]:
-    """(row_offsets, feature_hashes, values) as the kernels fold them; the batch is not changed."""
-    if numbers == RAW:
-        return batch.row_offsets, batch.feature_hashes, batch.values
-    count = numeric_count(batch.name_hashes, batch.feature_hashes)
+def expanded(numbers: str, batch: ExampleBatch) -> tuple[I64, U32, F32, U8]:
+    """(row_offsets, feature_hashes, values, views) as the kernels fold them.
+
+    The batch is not changed; views is uint8[nnz].
+    """
+    count = 0 if numbers == RAW else numeric_count(batch.name_hashes, batch.feature_hashes)
     if count == 0:
-        return batch.row_offsets, batch.feature_hashes, batch.values
-    size = batch.nnz + count
+        every = np.zeros(batch.nnz, np.uint8)
+        return batch.row_offsets, batch.feature_hashes, batch.values, every
+    size = batch.nnz + (count if numbers == AUTO else 0)
     offsets = np.empty_like(batch.row_offsets)
     hashes, values = np.empty(size, np.uint32), np.empty(size, np.float32)
+    views = np.zeros(size, np.uint8)
     expand(
         numbers == AUTO, batch.row_offsets, batch.name_hashes, batch.feature_hashes, batch.values,
-        offsets, hashes, values,
+        offsets, hashes, values, views,
     )  # fmt: skip
-    return offsets, hashes, values
+    return offsets, hashes, values, views

@@ -27,6 +27,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.constants import (
     ALPHA,
     BETA,
+    BIAS_ALPHA,
     BIAS_LAMBDA2,
     BIAS_THRESHOLD,
     COUNTS,
@@ -140,15 +141,16 @@ def wide_root(total: float, power: float) -> float:
 
 @kernel
 def derived(
-    z: float, total: float, was: F64, now: F64, lane: int, threshold_row: int, lambda2_row: int
-) -> float:
+    z: float, total: float, was: F64, now: F64, lane: int,
+    alpha_row: int, threshold_row: int, lambda2_row: int,
+) -> float:  # fmt: skip
     """z under `now` that gives the weight which z gives under `was`; N0 is in neither total."""
     root = wide_root(was[N0, lane] + total, was[POWER, lane])
     divisor = was[BETA, lane] + root + was[lambda2_row, lane]
     threshold = was[threshold_row, lane]
     shrunk = z - min(max(z, -threshold), threshold)
     if shrunk == 0.0 or divisor <= 0.0:
-        paper = z / was[ALPHA, lane] * now[ALPHA, lane]
+        paper = z / was[alpha_row, lane] * now[alpha_row, lane]
         return float(min(max(paper, -1e19), 1e19) + 0.0)
     new_root = wide_root(now[N0, lane] + total, now[POWER, lane])
     size = abs(shrunk) / divisor * (now[BETA, lane] + new_root + now[lambda2_row, lane])
@@ -166,7 +168,7 @@ def derive_cells(cells: F32, was: F64, now: F64) -> None:
             if z == np.float32(0.0):
                 continue
             total = np.float64(sum_of_squares(n, was[COUNTS, lane] != 0.0))
-            wide = derived(np.float64(z), total, was, now, lane, THRESHOLD, LAMBDA2)
+            wide = derived(np.float64(z), total, was, now, lane, ALPHA, THRESHOLD, LAMBDA2)
             cells[first + lane] = np.float32(wide)
 
 
@@ -176,7 +178,8 @@ def derive_bias(bias: F64, was: F64, now: F64) -> None:
     width = was.shape[1]
     for lane in range(width):
         n = bias[width + lane]
-        bias[lane] = derived(bias[lane], n, was, now, lane, BIAS_THRESHOLD, BIAS_LAMBDA2)
+        rows = BIAS_ALPHA, BIAS_THRESHOLD, BIAS_LAMBDA2
+        bias[lane] = derived(bias[lane], n, was, now, lane, *rows)
 
 
 def grown(table: WeightTable, table_bits: int, seq: int) -> WeightTable:

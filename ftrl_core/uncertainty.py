@@ -23,11 +23,18 @@ from __future__ import annotations
 import numpy as np
 
 from ftrl_core import coordinate
-from ftrl_core.batch import F32, I64, U32
-from ftrl_core.constants import ALPHA, F64, LOGIT_OFFSET, SHARE
-from ftrl_core.general import scheduled, score_row
+from ftrl_core.batch import F32, I64, U8, U32
+from ftrl_core.constants import ALPHA, BIAS_ALPHA, F64, LOGIT_OFFSET, SHARE
+from ftrl_core.general import scaled_values, scheduled, score_row
 from ftrl_core.jit import kernel
-from ftrl_core.kernels import ACCUMULATORS, LOGIT_MAX, clamped_logit, joined, longest_row
+from ftrl_core.kernels import (
+    ACCUMULATORS,
+    LOGIT_MAX,
+    VIEWS,
+    clamped_logit,
+    joined,
+    longest_row,
+)
 from ftrl_core.mixture import logit_of, mixed, update_posterior
 from ftrl_core.numbers import sigmoid
 
@@ -63,7 +70,7 @@ def posterior_move(posterior: F64, learning: F64, serving: F64, share: float) ->
 @kernel
 def uncertainty_batch(
     table: F32, bias: F64, posterior: F64, constants: F64, schedule: F64, examples: int,
-    row_offsets: I64, hashes: U32, values: F32, out: F64,
+    row_offsets: I64, hashes: U32, values: F32, views: U8, out: F64,
 ) -> None:  # fmt: skip
     """u of each row into out (float64[rows], in units of the logit); changes nothing else."""
     k = scheduled(constants, schedule, examples)
@@ -71,24 +78,27 @@ def uncertainty_batch(
     mask = np.uint32(table.size // (2 * width) - 1)
     sums, serving = np.empty(ACCUMULATORS * width, np.float32), np.empty(width)
     learning = np.empty(width)
-    ws = np.empty(longest_row(row_offsets) * width, np.float32)
+    longest, factors = longest_row(row_offsets) * width, np.empty(VIEWS * width, np.float32)
+    xs, ws = np.empty(longest, np.float32), np.empty(longest, np.float32)
     for r in range(row_offsets.size - 1):
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        score_row(table, k, hashes, values, start, count, sums, ws)
+        scaled_values(k, values, views, start, count, factors, xs)
+        score_row(table, k, hashes, xs, start, count, sums, ws)
         most = 0.0
         for lane in range(width):
             b = coordinate.bias_weight(bias, k, lane)
             logit = clamped_logit(joined(sums, width, lane), b)
             serving[lane] = sigmoid(logit)
             learning[lane] = sigmoid(min(logit + k[LOGIT_OFFSET, lane], 20.0))
-            u = k[ALPHA, lane] / coordinate.bias_divisor(bias[width + lane], k, lane)
+            u = k[BIAS_ALPHA, lane] / coordinate.bias_divisor(bias[width + lane], k, lane)
             size = 0.0
             for j in range(count):
                 at = 2 * width * np.int64(hashes[start + j] & mask) + width + lane
                 divisor = np.float64(coordinate.divisor_of(table[at], k, lane))
-                u += step_bound(values[start + j], k[ALPHA, lane] / divisor)
-                size += abs(np.float64(values[start + j]) * np.float64(ws[j * width + lane]))
+                x = xs[j * width + lane]
+                u += step_bound(x, k[ALPHA, lane] / divisor)
+                size += abs(np.float64(x) * np.float64(ws[j * width + lane]))
             most = max(most, u * (1.0 + SLACK) + SLACK * size + FLOOR)
         if width > 1:
             most += posterior_move(posterior, learning, serving, k[SHARE, 0])

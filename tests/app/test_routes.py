@@ -53,7 +53,7 @@ async def test_life_of_a_model(redis_url: str, tmp_path: Path) -> None:
         assert made.status_code == 201
         body = made.json()
         assert body["config"]["optimizer"]["beta"] == 0.5
-        assert body["config"]["optimizer"]["learning_rate"] > 0
+        assert min(body["config"]["optimizer"]["learning_rate"]) > 0
         assert body["config"]["table_bits"] == SMALL["table_bits"]
         same = await client.put("/models/ads", json={**SMALL, "optimizer": {"beta": 0.5}})
         assert same.status_code == 200

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftrl_core.config import MIXTURE_SHARE, ModelConfig
+from ftrl_core.config import MIXTURE_SHARE, UNTUNED, UNTUNED_OPTIMIZER, ModelConfig
 from ftrl_core.errors import BadConfig, ClickfoldError
 from ftrl_core.hyperparameters import Hyperparameters
 from ftrl_core.model import Model
@@ -54,9 +54,10 @@ MODEL_REFUSALS: list[tuple[str, object, str]] = [
     ("bias_regularized", 0.0, "0.0"),
     ("bias_regularized", "yes", "str"),
     ("bias_regularized", None, "NoneType"),
-    *((name, value, shown) for name in ("numbers", "sampling_correction", "rates_from")
+    *((name, value, shown) for name in ("numbers", "scale", "sampling_correction", "rates_from")
       for value, shown in [("log", "str"), (1, "1"), ([], "list")]),
     *(("sampling_rate", value, str(value)) for value in (0.0, 1.5, 1e-9, -1.0, math.nan)),
+    *(("bias_learning_rate", value, str(value)) for value in (0.0, -0.1, 1e7, math.inf)),
     *(("mixture_share", value, str(value)) for value in (-0.1, 0.6, math.inf)),
     ("admission", "bloom", "str"),
     *(("admission", rule, shown) for rule, shown in [
@@ -110,11 +111,9 @@ def test_a_long_value_is_not_repeated() -> None:
 
 def test_a_partial_configuration_is_filled() -> None:
     config = ModelConfig.from_dict({"table_bits": 8, "optimizer": {L1: 1}})
-    assert config == ModelConfig(
-        optimizer=Hyperparameters(l1_regularization_strength=1.0), table_bits=8
+    assert config == ModelConfig.from_dict(
+        {**UNTUNED, "table_bits": 8, "optimizer": {**UNTUNED_OPTIMIZER, L1: 1.0}}
     )
-    assert config.optimizer.learning_rate == Hyperparameters().learning_rate
-    assert ModelConfig.from_dict({}) == ModelConfig()
     assert (config.lanes, config.numbers, config.mixture_share) == (4, "auto", MIXTURE_SHARE)
 
 
@@ -145,9 +144,9 @@ def test_the_arithmetics_bytes_are_pinned() -> None:
     """They are part of every digest: what is at its neutral value is left out, for ever."""
     one = ModelConfig.from_dict({"optimizer": {"learning_rate": 0.1}})
     assert one.arithmetic() == b'{"beta":1.0,"learning_rate":0.1,"table_bits":22}'
-    assert ModelConfig().arithmetic() == (
-        b'{"beta":1.0,"learning_rate":[0.03,0.1,0.3,1.0],"mixture_share":0.0001,"numbers":"auto",'
-        b'"table_bits":22}'
+    assert ModelConfig.from_dict({}).arithmetic() == (
+        b'{"beta":0.1,"bias_learning_rate":0.1,"learning_rate":[0.3,0.5,1.0,2.0],'
+        b'"mixture_share":0.0001,"numbers":"auto","scale":"unit","table_bits":22}'
     )
     everything = ModelConfig.from_dict(
         {"hash_seed": 3, "bias_regularized": True, "table_bits": 1, "deduplication_window": 5,
@@ -172,9 +171,9 @@ def test_what_the_digest_covers(change: dict[str, Any], same: bool) -> None:
 
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
-        ModelConfig().table_bits = 3  # type: ignore[misc]
+        ModelConfig.from_dict({}).table_bits = 3  # type: ignore[misc]
     with pytest.raises(AttributeError):
-        Hyperparameters().beta = 3.0  # type: ignore[misc]
+        Hyperparameters(0.1).beta = 3.0  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("given", [
@@ -191,7 +190,7 @@ def test_every_option_round_trips(given: dict[str, Any]) -> None:
     told = json.loads(json.dumps(config.to_dict()))
     assert ModelConfig.from_dict(told) == config
     assert ModelConfig.from_dict(told).arithmetic() == config.arithmetic()
-    assert config.arithmetic() != ModelConfig().arithmetic()
+    assert config.arithmetic() != ModelConfig.from_dict({}).arithmetic()
 
 
 def test_options_that_contradict_each_other() -> None:
@@ -201,11 +200,28 @@ def test_options_that_contradict_each_other() -> None:
         ModelConfig.from_dict({"mixture_share": 0.1, "optimizer": {"learning_rate": 0.1}})
 
 
-def test_who_gives_one_rate_gets_numbers_as_they_are() -> None:
-    assert ModelConfig.from_dict({"optimizer": {"learning_rate": 0.1}}).numbers == "raw"
-    assert ModelConfig.from_dict({"optimizer": {"learning_rate": [0.1]}}).numbers == "raw"
-    assert ModelConfig.from_dict({"optimizer": {"learning_rate": [0.1, 1]}}).numbers == "auto"
-    assert ModelConfig.from_dict({"numbers": "raw"}).numbers == "raw"
+@pytest.mark.parametrize("rate", [0.1, [0.1], [0.1, 1.0]], ids=str)
+def test_who_gives_a_rate_gets_the_papers_learner(rate: object) -> None:
+    config = ModelConfig.from_dict({"optimizer": {"learning_rate": rate}})
+    assert (config.numbers, config.scale, config.bias_learning_rate) == ("raw", "none", None)
+    assert config.optimizer.beta == 1.0
+    mended = ModelConfig.from_dict({"optimizer": {"learning_rate": rate}, "numbers": "auto"})
+    assert (mended.numbers, mended.scale) == ("auto", "none")
+
+
+def test_what_is_given_is_not_replaced_where_no_rate_is() -> None:
+    given = {
+        "numbers": "raw",
+        "scale": "none",
+        "bias_learning_rate": None,
+        "optimizer": {"beta": 2},
+    }
+    told = ModelConfig.from_dict(given).to_dict()
+    assert {name: told[name] for name in given if name != "optimizer"} == {
+        name: value for name, value in given.items() if name != "optimizer"
+    }
+    assert told["optimizer"]["beta"] == 2.0
+    assert told["optimizer"]["learning_rate"] == [0.3, 0.5, 1.0, 2.0]
 
 
 def test_the_logit_correction_is_computed_by_our_own_logarithm() -> None:

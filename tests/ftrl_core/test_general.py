@@ -24,6 +24,7 @@ PLAIN: list[dict[str, Any]] = [
     {},
     {"optimizer": {"learning_rate": 0.3, "beta": 0.0, N0: 0.1, L1: 0.05, L2: 0.4}},
     {"optimizer": {L1: 0.05, L2: 0.4}, "bias_regularized": True, "mixture_share": 0.1},
+    {"optimizer": {"learning_rate": 0.1}, "numbers": "auto", "scale": "unit"},
     {"sampling_rate": 0.25},
 ]
 

@@ -87,6 +87,12 @@ def test_the_paper_end_to_end() -> None:
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "defaults, numbers as they are": {"numbers": "raw"},
+    "defaults, l1, l2, bias regularised": {
+        "bias_regularized": True,
+        "optimizer": {"l1_regularization_strength": 0.1, "l2_regularization_strength": 0.3},
+    },
+    "one rate, unit scale": {"scale": "unit", "optimizer": {"learning_rate": 0.1}},
+    "one rate, both views": {"numbers": "auto", "optimizer": {"learning_rate": 0.1}},
     "one rate": {"optimizer": {"learning_rate": 0.1}},
     "one rate, bins": {"numbers": "log_bins", "optimizer": {"learning_rate": 0.1}},
     "three rates, much sharing": {

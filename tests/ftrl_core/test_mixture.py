@@ -22,7 +22,7 @@ def loss(model: Model) -> float:
 def test_the_regret_against_the_best_lane_in_hindsight(share: float, seed: int) -> None:
     """At most ln K in total without sharing; the sharing costs T ln(1 / (1 - share)) more."""
     stream = list(payloads(seed, 30, scale=2.0))
-    config = {"table_bits": 8, "mixture_share": share, "numbers": "raw"}
+    config = {"table_bits": 8, "mixture_share": share}
     mixture = folded({**config, "optimizer": {"learning_rate": RATES}}, stream)
     singles = [folded({"table_bits": 8, "optimizer": {"learning_rate": r}}, stream) for r in RATES]
     best = min(loss(single) for single in singles)
@@ -75,11 +75,8 @@ def test_logits_of_probabilities() -> None:
 
 
 def test_lanes_of_one_rate_agree_for_ever(seed: int) -> None:
+    single = folded({"table_bits": 8, "optimizer": {"learning_rate": 0.2}}, payloads(seed, 5))
     same = folded({"table_bits": 8, "optimizer": {"learning_rate": [0.2] * 4}}, payloads(seed, 5))
     probe = random_batch(np.random.default_rng(seed), 50)
-    single = folded(
-        {"table_bits": 8, "numbers": "auto", "optimizer": {"learning_rate": 0.2}},
-        payloads(seed, 5),
-    )
     np.testing.assert_allclose(same.predict(probe), single.predict(probe), rtol=1e-12)
     np.testing.assert_allclose(same.coefficients.posterior, 0.25, rtol=1e-9)

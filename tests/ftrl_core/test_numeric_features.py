@@ -21,32 +21,34 @@ def batch_of(examples: list[dict[str, Any]]) -> ExampleBatch:
 
 def test_raw_is_the_batch_itself() -> None:
     batch = batch_of([{"a": "x", "n": 2.5}])
-    offsets, hashes, values = expanded("raw", batch)
+    offsets, hashes, values, views = expanded("raw", batch)
     assert offsets is batch.row_offsets
     assert hashes is batch.feature_hashes
     assert values is batch.values
+    assert views.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("mode", ["log_bins", "auto"])
 def test_categories_stay_and_numbers_are_replaced(mode: str) -> None:
     examples = [{"a": "x", "n": x, "m": -x, "b": ["y", "z"]} for x in NUMBERS] + [{}, {"a": "x"}]
     batch = batch_of(examples)
-    offsets, hashes, values = expanded(mode, batch)
+    offsets, hashes, values, views = expanded(mode, batch)
     for row in range(batch.rows):
-        kept: list[tuple[int, float]] = []
+        kept: list[tuple[int, float, int]] = []
         for i in range(batch.row_offsets[row], batch.row_offsets[row + 1]):
             name, hashed = batch.name_hashes[i], int(batch.feature_hashes[i])
             x = batch.values[i]
             if name != hashed:
-                kept.append((hashed, 1.0))
+                kept.append((hashed, 1.0, 0))
                 continue
-            if mode == "auto" and x not in (0.0, 1.0):
+            if mode == "auto":
                 linear = math.copysign(math.log1p(abs(float(x))), x)
-                kept.append((hashed, float(np.float32(linear))))
-            kept.append((int(bin_hash(name, x)), 1.0))
+                kept.append((hashed, float(np.float32(linear)), 2))
+            kept.append((int(bin_hash(name, x)), 1.0, 1))
         found = slice(offsets[row], offsets[row + 1])
-        assert hashes[found].tolist() == [h for h, _ in kept]
-        np.testing.assert_allclose(values[found], [x for _, x in kept], rtol=1e-6, atol=1e-15)
+        assert hashes[found].tolist() == [h for h, _, _ in kept]
+        assert views[found].tolist() == [view for _, _, view in kept]
+        np.testing.assert_allclose(values[found], [x for _, x, _ in kept], rtol=1e-6, atol=1e-15)
 
 
 def test_without_numbers_nothing_is_copied() -> None:
@@ -76,7 +78,8 @@ def test_the_logarithm_keeps_sign_and_order() -> None:
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-15)
 
 
-def test_raw_numbers_of_any_scale_are_learned_by_the_default(seed: int) -> None:
+@pytest.mark.parametrize("scale", ["none", "unit"])
+def test_raw_numbers_of_any_scale_are_learned_by_the_default(scale: str, seed: int) -> None:
     """Columns of scale 1e-3 and 1e6: the default learns what a raw learner does not."""
     rng = np.random.default_rng(seed)
     small, large = rng.lognormal(-7, 1, 20_000), rng.lognormal(13, 1, 20_000)
@@ -89,7 +92,7 @@ def test_raw_numbers_of_any_scale_are_learned_by_the_default(seed: int) -> None:
     batch = ExampleBatch.from_examples(examples)
     losses = {}
     for numbers in ("raw", "log_bins", "auto"):
-        model = Model({"table_bits": 16, "numbers": numbers})
+        model = Model({"table_bits": 16, "numbers": numbers, "scale": scale})
         model.learn(batch)
         losses[numbers] = model.stats()["log_loss"]
     base = float(-(labels * np.log(p) + (1 - labels) * np.log1p(-p)).mean())

@@ -162,7 +162,7 @@ def test_no_change_changes_nothing() -> None:
         {},
         {"optimizer": {}},
         {"table_bits": 9},
-        {"optimizer": {"beta": 1}},
+        {"optimizer": {"beta": 0.1}},
     ]
     for changes in none:
         configure(model, changes)

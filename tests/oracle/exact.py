@@ -42,6 +42,8 @@ NEUTRAL = {
     "clipvalue": None,
     "clipnorm": None,
     "global_clipnorm": None,
+    "bias_learning_rate": None,
+    "scale": "none",
     "hash_seed": 0,
     "bias_regularized": False,
     "numbers": "raw",
@@ -54,7 +56,7 @@ NEUTRAL = {
 }
 FOLDED = {
     "initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength", "beta",
-    "hash_seed", "bias_regularized", "numbers", "mixture_share",
+    "hash_seed", "bias_regularized", "bias_learning_rate", "numbers", "mixture_share", "scale",
 }  # fmt: skip
 INVERSE_FACTORIALS = [1.0 / math.factorial(k) for k in range(14)]
 
@@ -95,24 +97,24 @@ def compressed(x: np.float32) -> np.float32:
 
 def bin_hash(name_hash: int, x: np.float32) -> int:
     """The hash of a number's bin: murmur3's finaliser over the name and the float's upper bits."""
-    place = BITS.unpack(FLOAT.pack(0.0 if x == 0 else x))[0] >> 21
+    place = BITS.unpack(FLOAT.pack(0.0 if x == 0 else x))[0] >> 22
     h = name_hash ^ (place * 0x9E3779B1 & MASK_32)
     h = ((h ^ (h >> 16)) * 0x85EBCA6B) & MASK_32
     h = ((h ^ (h >> 13)) * 0xC2B2AE35) & MASK_32
     return int(h ^ (h >> 16))
 
 
-def folded_features(numbers: str, features: list[Any]) -> list[tuple[int, np.float32]]:
-    """(hash, value) of each feature after `numbers`, in the order in which they are folded."""
+def folded_features(numbers: str, features: list[Any]) -> list[tuple[int, np.float32, str]]:
+    """(hash, value, view) of each feature after `numbers`, in the order of the fold."""
     result = []
     for name, hashed, value in features:
         x = F32(value)
         if numbers == "raw" or name != hashed:
-            result.append((hashed, x))
+            result.append((hashed, x, "every lane"))
             continue
-        if numbers == "auto" and x not in (0, 1):
-            result.append((hashed, compressed(x)))
-        result.append((bin_hash(name, x), F32(1.0)))
+        if numbers == "auto":
+            result.append((hashed, compressed(x), "linear lanes"))
+        result.append((bin_hash(name, x), F32(1.0), "bin lanes"))
     return result
 
 
@@ -150,26 +152,41 @@ class Lane:
     """One learning rate's coordinates: z and n of each touched slot in float32, the bias in
     float64."""
 
-    def __init__(self, rate: float, config: Mapping[str, Any]) -> None:
+    def __init__(self, rate: float, config: Mapping[str, Any], blind_to: str) -> None:
+        self._blind_to, self._unit = blind_to, config["scale"] == "unit"
         optimizer = config["optimizer"]
         threshold = rate * optimizer["l1_regularization_strength"]
-        lambda2 = rate * 2.0 * optimizer["l2_regularization_strength"]
+        lambda2 = rate * (2.0 * optimizer["l2_regularization_strength"])
         n0: float = optimizer["initial_accumulator_value"]
         beta: float = optimizer["beta"]
         regularised = config["bias_regularized"]
+        own = rate if config["bias_learning_rate"] is None else config["bias_learning_rate"]
         self._bias_arguments = (
-            rate, beta, n0, threshold if regularised else 0.0, lambda2 if regularised else 0.0
+            own, beta, n0,
+            own * optimizer["l1_regularization_strength"] if regularised else 0.0,
+            own * (2.0 * optimizer["l2_regularization_strength"]) if regularised else 0.0,
         )  # fmt: skip
         self._alpha, self._n0, self._beta = F32(rate), F32(n0), F32(beta)
         self._threshold, self._lambda2 = F32(threshold), F32(lambda2)
         self.cells: dict[int, tuple[np.float32, np.float32]] = {}
         self.bias = (0.0, 0.0)
 
+    def _seen(self, features: list[tuple[int, np.float32, str]]) -> list[np.float32]:
+        """x of each feature: 0 where this lane does not see it; all divided by their length."""
+        squares = {"every lane": 0.0, "bin lanes": 0.0, "linear lanes": 0.0}
+        for _, value, view in features:
+            squares[view] += float(value) * float(value)
+        squares[self._blind_to] = 0.0
+        square = squares["every lane"] + (squares["bin lanes"] + squares["linear lanes"])
+        factor = F32(1.0 / math.sqrt(square) if self._unit and square > 0 else 1.0)
+        return [value * (ZERO if view == self._blind_to else factor) for _, value, view in features]
+
     def learn(
-        self, slots: list[int], values: list[np.float32], dithers: list[np.float32], label: int,
-        weight: float,
+        self, slots: list[int], features: list[tuple[int, np.float32, str]],
+        dithers: list[np.float32], label: int, weight: float,
     ) -> float:  # fmt: skip
         """Learn one example; this lane's own probability before."""
+        values = self._seen(features)
         weights = [self.weight(slot) for slot in slots]
         bias = self._bias_weight()
         p = 1.0 / (1.0 + exp(-self._logit(weights, values, bias)))
@@ -245,7 +262,10 @@ class ExactFold:
         rates: list[float] = given if isinstance(given, list) else [given]
         self._share: float = config["mixture_share"]
         self._mask = (1 << config["table_bits"]) - 1
-        self.lanes = [Lane(rate, config) for rate in rates]
+        blind = ["linear lanes", "bin lanes"] if config["numbers"] == "auto" else ["", ""]
+        if len(rates) == 1:
+            blind = [""]
+        self.lanes = [Lane(r, config, blind[i % 2]) for i, r in enumerate(rates)]
         self.posterior = [1.0 / len(self.lanes)] * len(self.lanes)
         self.window = PlainWindow(config["deduplication_window"])
 
@@ -270,12 +290,11 @@ class ExactFold:
     def learn(self, row: Row) -> float:
         """Learn one example that is no duplicate; the probability given before learning it."""
         features = folded_features(self.config["numbers"], row.features)
-        slots = [hashed & self._mask for hashed, _ in features]
-        values = [value for _, value in features]
+        slots = [hashed & self._mask for hashed, _, _ in features]
         seed = example_seed(self.config["hash_seed"], self.examples)
         dithers = [dither(seed, slot, j) for j, slot in enumerate(slots)]
         weight = float(F32(row.weight))
-        ps = [lane.learn(slots, values, dithers, row.label, weight) for lane in self.lanes]
+        ps = [lane.learn(slots, features, dithers, row.label, weight) for lane in self.lanes]
         self.examples += 1
         p = self.posterior[0] * ps[0]
         for pi, q in zip(self.posterior[1:], ps[1:], strict=True):

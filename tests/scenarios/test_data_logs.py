@@ -128,6 +128,7 @@ def by_oracle(log: str, config: dict[str, Any]) -> Outcome:
     """The same by the oracle, which is told the arguments and nothing else."""
     whole = ModelConfig.from_dict(config)
     o = whole.optimizer
+    blind = ["linear", "bins"] if whole.numbers == "auto" and whole.lanes > 1 else ["nothing"]
     lanes = [
         Ftrl(
             rate,
@@ -136,10 +137,13 @@ def by_oracle(log: str, config: dict[str, Any]) -> Outcome:
             o.l1_regularization_strength,
             o.l2_regularization_strength,
             whole.table_bits,
+            whole.bias_learning_rate,
+            blind[i % len(blind)],
+            whole.scale == "unit",
         )
-        for rate in whole.rates
+        for i, rate in enumerate(whole.rates)
     ]
-    oracle = Mixture(lanes, whole.mixture_share or 0.0, whole.numbers or "raw")
+    oracle = Mixture(lanes, whole.mixture_share or 0.0, whole.numbers)
     hasher, progressive, predictions = Hasher(whole.hash_seed), Progressive(), []
     for label, features in read(log):
         predictions.append(oracle.learn(hasher.features(features), label))
