@@ -53,23 +53,26 @@ CHANGEABLE = (
 )
 
 
+def merged_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
+    """The configuration with changes of any kind; BadConfig if no model could have it."""
+    whole = {**config.to_dict(), **changes}
+    optimizer = changes.get("optimizer", {})
+    if isinstance(optimizer, Mapping):
+        optimizer = _for_lanes(optimizer, config.lanes)
+        whole["optimizer"] = {**config.optimizer.to_dict(), **optimizer}
+        if isinstance(optimizer.get("learning_rate"), list) and config.lanes == 1:
+            whole["mixture_share"] = changes.get("mixture_share")
+    return ModelConfig.from_dict(whole)
+
+
 def changed_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
     """The configuration with changes {"optimizer": {...}, "table_bits": ...}; BadConfig if one of
     them cannot be made live."""
-    whole = config.to_dict()
-    for name, value in changes.items():
-        if name == "optimizer" and isinstance(value, Mapping):
-            for argument in value:
-                if argument not in CHANGEABLE:
-                    raise BadConfig(f"only {', '.join(CHANGEABLE)} can be changed live")
-            whole["optimizer"].update(_for_lanes(value, config.lanes))
-        elif name == "table_bits":
-            whole[name] = value
-        else:
-            raise BadConfig("only optimizer and table_bits can be changed live")
-    if config.lanes == 1 and isinstance(whole["optimizer"]["learning_rate"], list):
-        whole["mixture_share"] = None
-    after = ModelConfig.from_dict(whole)
+    after = merged_config(config, changes)
+    if not changes.keys() <= {"optimizer", "table_bits"}:
+        raise BadConfig("only optimizer and table_bits can be changed live")
+    if not changes.get("optimizer", {}).keys() <= set(CHANGEABLE):
+        raise BadConfig(f"only {', '.join(CHANGEABLE)} can be changed live")
     if after.table_bits < config.table_bits:
         raise BadConfig(f"table_bits can grow, not shrink, from {config.table_bits}")
     if after.lanes != config.lanes and config.lanes != 1:
