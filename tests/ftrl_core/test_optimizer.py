@@ -152,9 +152,10 @@ def test_what_is_no_step() -> None:
     optimizer.apply_gradients([])
     with pytest.raises(ValueError, match="no variable has a gradient"):
         optimizer.apply_gradients([(None, w)])
-    for examples in (0, -1, 1.5):
+    wrong: list[Any] = [0, -1, 1.5]
+    for examples in wrong:
         with pytest.raises(ValueError, match="examples"):
-            optimizer.apply_gradients([(np.ones(2), w)], examples=examples)  # type: ignore[arg-type]
+            optimizer.apply_gradients([(np.ones(2), w)], examples=examples)
     assert optimizer.iterations == 0
     assert w.tolist() == [1.0, 1.0]
     optimizer.apply_gradients([(None, w), (slices([], []), w)])
@@ -259,8 +260,9 @@ def test_clips_act_on_the_slices_as_given_in_keras_order() -> None:
 )
 def test_config_and_weights_carry_everything(rate: Any) -> None:
     """A run that is stopped, saved as JSON and arrays, and continued, ends with equal bits."""
-    arguments = dict.fromkeys(STRENGTHS, 0.05)
-    optimizer = Ftrl(rate, -0.4, **arguments, clipvalue=2.0, clipnorm=3.0, batch_mode="batch_sum")  # type: ignore[arg-type]
+    arguments: dict[str, Any] = dict.fromkeys(STRENGTHS, 0.05)
+    arguments |= {"clipvalue": 2.0, "clipnorm": 3.0, "batch_mode": "batch_sum"}
+    optimizer = Ftrl(rate, -0.4, **arguments)
     config = json.loads(json.dumps(optimizer.get_config()))
     again = Ftrl.from_config(config)
     assert again.get_config() == optimizer.get_config() == config
