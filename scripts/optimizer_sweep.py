@@ -45,6 +45,7 @@ class Worst:
     relative: float = 0.0
     case: int = -1
     values: int = 0
+    cancelled: int = 0  # values whose plain relative error is beyond the bound
     kinds: Counter[str] = field(default_factory=Counter)
 
 
@@ -199,8 +200,10 @@ def errors(worst: Worst, number: int, true: Variable, w: Floats, state: list[Flo
         difference = np.abs(got.reshape(expected.shape) - expected)
         assert np.isfinite(difference).all(), f"case {number}: not finite"
         error = float(divided(difference, np.abs(size)).max())
+        relative = divided(difference, np.abs(expected))
         worst.values += difference.size
-        worst.relative = max(worst.relative, float(divided(difference, np.abs(expected)).max()))
+        worst.relative = max(worst.relative, float(relative.max()))
+        worst.cancelled += int((relative > WITHIN).sum())
         if error > worst.error:
             worst.error, worst.case = error, number
 
@@ -223,7 +226,7 @@ def lines(worst: Worst, seed: int, cases: int) -> Iterator[str]:
     """The report."""
     yield f"{cases} configurations of seed {seed}, {worst.values} values of w, z and n"
     yield f"largest error {worst.error:.2e} (case {worst.case}), bound {WITHIN:g}"
-    yield f"largest plain relative error {worst.relative:.2e}"
+    yield f"largest plain relative error {worst.relative:.2e}, beyond the bound {worst.cancelled}"
     yield "steps: " + ", ".join(f"{k} {v}" for k, v in sorted(worst.kinds.items()))
 
 
