@@ -5,9 +5,7 @@ The arithmetic is in test_optimizer_goldens.py and test_optimizer_sweep.py.
 
 from __future__ import annotations
 
-import copy
 import inspect
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -255,84 +253,6 @@ def test_clips_act_on_the_slices_as_given_in_keras_order() -> None:
     np.testing.assert_allclose([first, second], [apart_first, apart_second], rtol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "rate", [0.3, schedules.CosineDecay(0.3, 9, warmup_target=1, warmup_steps=2)]
-)
-def test_config_and_weights_carry_everything(rate: Any) -> None:
-    """A run that is stopped, saved as JSON and arrays, and continued, ends with equal bits."""
-    arguments: dict[str, Any] = dict.fromkeys(STRENGTHS, 0.05)
-    arguments |= {"clipvalue": 2.0, "clipnorm": 3.0, "batch_mode": "batch_sum"}
-    optimizer = Ftrl(rate, -0.4, **arguments)
-    config = json.loads(json.dumps(optimizer.get_config()))
-    again = Ftrl.from_config(config)
-    assert again.get_config() == optimizer.get_config() == config
-    a, b = np.ones((3, 2)), np.ones(4, dtype=np.float32)
-    rng = np.random.default_rng(0)
-    steps = [(rng.normal(size=(3, 2)), rng.normal(size=4).astype(np.float32)) for _ in range(6)]
-    for g, h in steps[:3]:
-        optimizer.apply_gradients([(g, a), (h, b)])
-    again.set_weights(optimizer.get_weights())
-    assert [x.tobytes() for x in again.get_weights()] == [
-        x.tobytes() for x in optimizer.get_weights()
-    ]
-    c, d = a.copy(), b.copy()
-    for g, h in steps[3:]:
-        optimizer.apply_gradients([(g, a), (h, b)])
-        again.apply_gradients([(g, c), (h, d)])
-    assert again.iterations == optimizer.iterations == 6
-    assert (a.tobytes(), b.tobytes()) == (c.tobytes(), d.tobytes())
-
-
-def test_weights_are_iterations_accumulator_linear() -> None:
-    optimizer, w = Ftrl(), np.zeros(2, dtype=np.float32)
-    optimizer.apply_gradients([(np.array([1.0, 2.0], dtype=np.float32), w)])
-    iterations, n, z = optimizer.get_weights()
-    assert (str(iterations.dtype), int(iterations)) == ("int64", 1)
-    assert (str(n.dtype), str(z.dtype)) == ("float32", "float32")
-    np.testing.assert_allclose(n, [1.1, 4.1], rtol=1e-6)
-    assert z.tolist() == [1.0, 2.0]
-    n[:] = 7.0  # a copy
-    assert optimizer.get_weights()[1].tolist() != n.tolist()
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        ([], "weights must be an odd number of arrays"),
-        ([np.array(0), np.zeros(2)], "weights must be an odd number"),
-        ([np.array(-1)], "iterations, an integer of at least 0"),
-        ([np.array(1.5)], "iterations"),
-        ([np.array(0), np.array([-1.0]), np.zeros(1)], "accumulator must be at least 0"),
-        ([np.array(0), np.array([NAN]), np.zeros(1)], "accumulator must be finite"),
-        ([np.array(0), np.zeros(1), np.array([1])], "linear must be float32 or float64"),
-    ],
-)
-def test_weights_that_cannot_be(weights: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Ftrl().set_weights(weights)
-
-
-def test_weights_that_do_not_fit_change_nothing() -> None:
-    optimizer, w = Ftrl(), np.zeros(2)
-    optimizer.apply_gradients([(np.ones(2), w)])
-    before = [x.tobytes() for x in optimizer.get_weights()]
-    with pytest.raises(ValueError, match="weights must be 3 arrays; received 1"):
-        optimizer.set_weights([np.array(0)])
-    with pytest.raises(ValueError, match="accumulator must have the variable's shape"):
-        optimizer.set_weights([np.array(0), np.zeros(3), np.zeros(3)])
-    assert [x.tobytes() for x in optimizer.get_weights()] == before
-    fresh = Ftrl()
-    fresh.set_weights([np.array(4), np.zeros(3), np.zeros(3)])
-    with pytest.raises(ValueError, match="accumulator must have the variable's shape"):
-        fresh.apply_gradients([(np.ones(2), w)])
-    small = np.zeros(3, dtype=np.float32)
-    fresh.set_weights([np.array(4), np.full(3, 1e200), np.zeros(3)])
-    with pytest.raises(ValueError, match="accumulator must be at most"):
-        fresh.apply_gradients([(np.ones(3), small)])
-    assert fresh.iterations == 4
-    assert not small.any()
-
-
 def test_a_variable_is_its_memory(seed: int) -> None:
     """Views of the same elements share one state; strides and transposition are written through."""
     rng = np.random.default_rng(seed)
@@ -365,16 +285,6 @@ def test_shapes_without_elements_and_without_dimensions() -> None:
     optimizer.apply_gradients([(0.5, scalar), (np.zeros((0, 3)), none)])
     z = 0.5 - (math.sqrt(0.35) - math.sqrt(0.1)) / 0.5  # from w = 1, by the formula
     assert scalar == pytest.approx(-z / (math.sqrt(0.35) / 0.5))
-
-
-def test_a_copy_continues_on_its_own_copies() -> None:
-    optimizer, w = Ftrl(0.5), np.ones(2)
-    optimizer.apply_gradients([(np.ones(2), w)])
-    twin, v = copy.deepcopy((optimizer, w))
-    for one, variable in ((optimizer, w), (twin, v)):
-        one.apply_gradients([(np.ones(2), variable)])
-    assert w.tobytes() == v.tobytes()
-    assert len(twin.get_weights()) == 3
 
 
 def test_the_learning_rate_may_be_set_and_follows_its_schedule() -> None:
