@@ -1,4 +1,4 @@
-"""State of `Ftrl`: stored, given back, copied; a continued run ends with the bits of a whole one."""
+"""State of `Ftrl`: stored, given back, copied; a continued run ends with a whole run's bits."""
 
 from __future__ import annotations
 

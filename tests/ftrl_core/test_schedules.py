@@ -125,6 +125,21 @@ def test_edges(schedule: Schedule, rates: dict[int, float]) -> None:
         assert schedule(step) == pytest.approx(rate, rel=EXACTLY, abs=0), step
 
 
+# Bits that may never change on any machine: the rates at steps 137 and 777.
+PINNED = [
+    (ExponentialDecay(0.1, 1000, 0.96), "0x1.9750cf0bfe36ap-4", "0x1.8ccfd92cd8338p-4"),
+    (InverseTimeDecay(0.1, 1000, 0.7), "0x1.75c1b9086ed1ap-4", "0x1.094d5a272a4cap-4"),
+    (PolynomialDecay(0.1, 1000, 0.01, 1.7), "0x1.47eb6d2660b9ap-4", "0x1.16dca89456b03p-6"),
+    (CosineDecay(0.1, 1000, 0.1), "0x1.88ca3aa6ccfe4p-4", "0x1.517d8cc681af6p-6"),
+    (CosineDecay(0.1, 1000), "0x1.86ec13a8447b4p-4", "0x1.81e3ccbed08b6p-7"),
+]
+
+
+@pytest.mark.parametrize(("schedule", "early", "late"), PINNED)
+def test_pinned_bits(schedule: Schedule, early: str, late: str) -> None:
+    assert (schedule(137).hex(), schedule(777).hex()) == (early, late)
+
+
 EXAMPLES: list[Schedule] = [
     ExponentialDecay(0.1, 1000, 0.96, staircase=True),
     InverseTimeDecay(0.1, 1000, 0.5),
