@@ -14,7 +14,8 @@ twice) and Keras' folding of beta into l2.
 Arithmetic is float64 for float32 arrays too, and what is stored is rounded once; sigma and q are
 taken from the n that was stored, so w is always the function of the stored (z, n). For p = -1/2
 sigma is (n' - n) / (sqrt n' + sqrt n), for other powers n^-p expm1(-p log1p((n' - n) / n)): neither
-cancels when g is small beside n. Both use exp and log of ftrl_core/numbers.py: equal bits on every
+cancels when g is small beside n. The sum that makes z' runs from left to right as written above, so
+that where z' itself cancels it rounds as Keras' does. The powers use exp and log of ftrl_core/numbers.py: equal bits on every
 machine.
 
 Finite by construction: n, z, w and every product are bounded by `k[MOST]`, and a coordinate whose
@@ -123,6 +124,6 @@ def apply_rows(w: Floats, z: Floats, n: Floats, g: F64, rows: I64, k: F64) -> No
             n[r, j] = min(old_n + gradient * gradient, most)
             new_n = float(n[r, j])
             sigma = min(growth(old_n, new_n, k[EXPONENT]) / k[RATE], most)
-            change = gradient + bounded(k[SHRINKAGE] * old_w, most) - bounded(sigma * old_w, most)
-            z[r, j] = bounded(float(z[r, j]) + change, most) + 0.0
+            moved = float(z[r, j]) + (gradient + bounded(k[SHRINKAGE] * old_w, most))
+            z[r, j] = bounded(moved - bounded(sigma * old_w, most), most) + 0.0
             w[r, j] = weight(float(z[r, j]), new_n, k)
