@@ -4,7 +4,7 @@ With lr the learning rate, p the learning_rate_power (<= 0) and w, z, n the stat
 
     n'    = n + g^2                                    g without shrinkage
     sigma = (n'^-p - n^-p) / lr
-    z'    = z + g + 2 l2_shrinkage w - sigma w         the old w
+    z'    = z + (g + 2 l2_shrinkage w) - sigma w       the old w
     q     = n'^-p / lr + 2 l2 + beta / lr
     w'    = (clip(z', -l1, l1) - z') / q               0 where |z'| <= l1
 
@@ -14,9 +14,9 @@ twice) and Keras' folding of beta into l2.
 Arithmetic is float64 for float32 arrays too, and what is stored is rounded once; sigma and q are
 taken from the n that was stored, so w is always the function of the stored (z, n). For p = -1/2
 sigma is (n' - n) / (sqrt n' + sqrt n), for other powers n^-p expm1(-p log1p((n' - n) / n)): neither
-cancels when g is small beside n. The sum that makes z' runs from left to right as written above, so
-that where z' itself cancels it rounds as Keras' does. The powers use exp and log of ftrl_core/numbers.py: equal bits on every
-machine.
+cancels when g is small beside n. z' is added up in the order written above, which is Keras', so
+that it rounds as theirs does where its terms cancel. Powers use exp and log of
+ftrl_core/numbers.py: equal bits on every machine.
 
 Finite by construction: n, z, w and every product are bounded by `k[MOST]`, and a coordinate whose
 divisor is 0 (n0 = 0 and no gradient yet, nothing regularised) has weight 0, where the formula says
