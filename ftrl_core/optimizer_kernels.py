@@ -4,7 +4,7 @@ With lr the learning rate, p the learning_rate_power (<= 0) and w, z, n the stat
 
     n'    = n + g^2                                    g without shrinkage
     sigma = (n'^-p - n^-p) / lr
-    z'    = z + g + 2 l2_shrinkage w - sigma w         the old w
+    z'    = z + (g + 2 l2_shrinkage w) - sigma w       the old w
     q     = n'^-p / lr + 2 l2 + beta / lr
     w'    = (clip(z', -l1, l1) - z') / q               0 where |z'| <= l1
 
@@ -13,7 +13,9 @@ twice) and Keras' folding of beta into l2.
 
 Arithmetic is float64 for float32 arrays too, and what is stored is rounded once; sigma and q are
 taken from the n that was stored, so w is always the function of the stored (z, n). For p = -1/2
-sigma is (n' - n) / (sqrt n' + sqrt n), without cancellation. Other powers use exp and log of
+sigma is (n' - n) / (sqrt n' + sqrt n), for other powers n^-p expm1(-p log1p((n' - n) / n)): neither
+cancels when g is small beside n. z' is added up in the order written above, which is Keras', so
+that it rounds as theirs does where its terms cancel. Powers use exp and log of
 ftrl_core/numbers.py: equal bits on every machine.
 
 Finite by construction: n, z, w and every product are bounded by `k[MOST]`, and a coordinate whose
@@ -30,7 +32,7 @@ import numpy.typing as npt
 
 from ftrl_core.batch import I64
 from ftrl_core.jit import kernel
-from ftrl_core.numbers import exp, log
+from ftrl_core.numbers import C2, C3, C4, C5, C6, C7, C8, C9, C10, C11, C12, C13, exp, log
 
 F64 = npt.NDArray[np.float64]
 Floats = npt.NDArray[Any]  # float32 or float64
@@ -62,12 +64,39 @@ def raised(n: float, exponent: float) -> float:
 
 
 @kernel
+def log1p(r: float) -> float:
+    """log(1 + r) for 0 <= r <= 1: 2 atanh(r / (2 + r)), whose series needs a small r."""
+    if r > 0.4:
+        return log(1.0 + r)
+    s = r / (2.0 + r)
+    t = s * s
+    p = 1.0 / 17.0 + t * (1.0 / 19.0 + t * (1.0 / 21.0 + t * (1.0 / 23.0)))
+    p = 1.0 / 9.0 + t * (1.0 / 11.0 + t * (1.0 / 13.0 + t * (1.0 / 15.0 + t * p)))
+    p = t * (1.0 / 3.0 + t * (1.0 / 5.0 + t * (1.0 / 7.0 + t * p)))
+    return 2.0 * (s + s * p)
+
+
+@kernel
+def expm1(x: float) -> float:
+    """e^x - 1 for 0 <= x <= EXPONENT_MAX: the Taylor series where the difference would cancel."""
+    if x > 0.3:
+        return exp(x) - 1.0
+    p = C10 + x * (C11 + x * (C12 + x * C13))
+    p = C6 + x * (C7 + x * (C8 + x * (C9 + x * p)))
+    p = C2 + x * (C3 + x * (C4 + x * (C5 + x * p)))
+    return x + x * x * p
+
+
+@kernel
 def growth(n: float, grown: float, exponent: float) -> float:
-    """grown^exponent - n^exponent for grown >= n >= 0."""
+    """grown^exponent - n^exponent for grown >= n >= 0, to full precision however close they are."""
     if exponent == 0.5:
         roots = np.sqrt(grown) + np.sqrt(n)
         return float((grown - n) / roots) if roots > 0.0 else 0.0
-    return raised(grown, exponent) - raised(n, exponent)
+    if grown - n > n or n < NORMAL_MIN:
+        return raised(grown, exponent) - raised(n, exponent)
+    x = exponent * log1p((grown - n) / n)
+    return raised(n, exponent) * expm1(min(x, EXPONENT_MAX))
 
 
 @kernel
@@ -95,6 +124,6 @@ def apply_rows(w: Floats, z: Floats, n: Floats, g: F64, rows: I64, k: F64) -> No
             n[r, j] = min(old_n + gradient * gradient, most)
             new_n = float(n[r, j])
             sigma = min(growth(old_n, new_n, k[EXPONENT]) / k[RATE], most)
-            change = gradient + bounded(k[SHRINKAGE] * old_w, most) - bounded(sigma * old_w, most)
-            z[r, j] = bounded(float(z[r, j]) + change, most) + 0.0
+            moved = float(z[r, j]) + (gradient + bounded(k[SHRINKAGE] * old_w, most))
+            z[r, j] = bounded(moved - bounded(sigma * old_w, most), most) + 0.0
             w[r, j] = weight(float(z[r, j]), new_n, k)

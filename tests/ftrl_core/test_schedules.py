@@ -1,8 +1,4 @@
-"""Schedules: Keras' formulas written again with math.* and exact fractions, edges, and refusals.
-
-The formulas here take the part of the decay that is left as an exact fraction and the powers and
-sines from the C library, so they share no arithmetic with ftrl_core/rate_kernels.py.
-"""
+"""Schedules: Keras' formulas written again (tests/oracle/keras_schedules.py), edges, refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import json
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -31,68 +26,9 @@ from ftrl_core.schedules import (
     rate_at,
     serialize,
 )
+from tests.oracle import keras_schedules
 
 EXACTLY = 1e-13
-
-
-def clamped(rate: float) -> float:
-    return min(max(rate, RATE_MIN), RATE_MAX)
-
-
-def periods(step: int, steps: float, staircase: bool) -> float:
-    exact = Fraction(step) / Fraction(steps)
-    return float(math.floor(exact)) if staircase else float(exact)
-
-
-def exponential(s: ExponentialDecay, step: int) -> float:
-    p = periods(step, s.decay_steps, s.staircase)
-    exponent = p * math.log(s.decay_rate)
-    return s.initial_learning_rate * math.exp(min(max(exponent, -600.0), 600.0))
-
-
-def inverse_time(s: InverseTimeDecay, step: int) -> float:
-    p = periods(step, s.decay_steps, s.staircase)
-    return s.initial_learning_rate / (1.0 + s.decay_rate * p)
-
-
-def polynomial(s: PolynomialDecay, step: int) -> float:
-    span = Fraction(s.decay_steps)
-    if s.cycle:
-        span *= max(math.ceil(Fraction(step) / span), 1)
-    left = 1 - min(Fraction(step) / span, Fraction(1))
-    decayed = math.pow(float(left), s.power)
-    return (s.initial_learning_rate - s.end_learning_rate) * decayed + s.end_learning_rate
-
-
-def cosine(s: CosineDecay, step: int) -> float:
-    start = s.initial_learning_rate
-    if s.warmup_target is not None:
-        if step < s.warmup_steps:
-            done = float(Fraction(step) / Fraction(s.warmup_steps))
-            return (s.warmup_target - start) * done + start
-        start = s.warmup_target
-    exact = (Fraction(step) - Fraction(s.warmup_steps)) / Fraction(s.decay_steps)
-    left = float(1 - min(exact, Fraction(1)))
-    # (1 + cos(pi c)) / 2 without the cancellation at the end of the decay.
-    return start * ((1.0 - s.alpha) * math.sin(math.pi / 2 * left) ** 2 + s.alpha)
-
-
-def piecewise(s: PiecewiseConstantDecay, step: int) -> float:
-    return s.values[sum(step > b for b in s.boundaries)]
-
-
-def expected(s: Schedule, step: int) -> float:
-    match s:
-        case ExponentialDecay():
-            return clamped(exponential(s, step))
-        case InverseTimeDecay():
-            return clamped(inverse_time(s, step))
-        case PolynomialDecay():
-            return clamped(polynomial(s, step))
-        case CosineDecay():
-            return clamped(cosine(s, step))
-        case PiecewiseConstantDecay():
-            return clamped(piecewise(s, step))
 
 
 def drawn(rng: np.random.Generator, kind: int) -> Schedule:
@@ -121,11 +57,8 @@ def test_against_independent_formulas(kind: int, seed: int) -> None:
     for _ in range(400):
         schedule = drawn(rng, kind)
         for step in [0, 1, 2, 3, 10, 11, 999, 1000, 10**9, *rng.integers(0, 3000, 5).tolist()]:
-            rate = schedule(step)
-            assert rate == pytest.approx(expected(schedule, step), rel=EXACTLY, abs=0), (
-                schedule,
-                step,
-            )
+            rate, expected = schedule(step), keras_schedules.rate(serialize(schedule), step)
+            assert rate == pytest.approx(expected, rel=EXACTLY, abs=0), (schedule, step)
             assert rate == rate_at(parameters(schedule), step)
 
 
@@ -190,6 +123,21 @@ def test_sine_is_within_two_ulp(seed: int) -> None:
 def test_edges(schedule: Schedule, rates: dict[int, float]) -> None:
     for step, rate in rates.items():
         assert schedule(step) == pytest.approx(rate, rel=EXACTLY, abs=0), step
+
+
+# Bits that may never change on any machine: the rates at steps 137 and 777.
+PINNED = [
+    (ExponentialDecay(0.1, 1000, 0.96), "0x1.9750cf0bfe36ap-4", "0x1.8ccfd92cd8338p-4"),
+    (InverseTimeDecay(0.1, 1000, 0.7), "0x1.75c1b9086ed1ap-4", "0x1.094d5a272a4cap-4"),
+    (PolynomialDecay(0.1, 1000, 0.01, 1.7), "0x1.47eb6d2660b9ap-4", "0x1.16dca89456b03p-6"),
+    (CosineDecay(0.1, 1000, 0.1), "0x1.88ca3aa6ccfe4p-4", "0x1.517d8cc681af6p-6"),
+    (CosineDecay(0.1, 1000), "0x1.86ec13a8447b4p-4", "0x1.81e3ccbed08b6p-7"),
+]
+
+
+@pytest.mark.parametrize(("schedule", "early", "late"), PINNED)
+def test_pinned_bits(schedule: Schedule, early: str, late: str) -> None:
+    assert (schedule(137).hex(), schedule(777).hex()) == (early, late)
 
 
 EXAMPLES: list[Schedule] = [

@@ -1,4 +1,4 @@
-"""Keras' Ftrl in plain Python floats, one coordinate at a time, written from its formulas alone.
+"""Keras' Ftrl in plain Python, one coordinate at a time, written from its formulas alone.
 
 Nothing of ftrl_core is imported. The formulas are those of TensorFlow's ApplyFtrlV2 kernel and of
 Keras' folding of beta into l2, for one coordinate with the state w, z, n and p <= 0 the power:
@@ -8,9 +8,9 @@ Keras' folding of beta into l2, for one coordinate with the state w, z, n and p 
     n'  = n + g^2                                    g, not gs
     z'  = z + gs - (n'^-p - n^-p) / lr * w
     q   = n'^-p / lr + 2 l2a
-    w'  = 0 if |z'| <= l1 else (sign(z') l1 - z') / q
+    w'  = 0 if |z'| <= l1 else (sign(z') l1 - z') / q     0 too where q is 0 (Keras: NaN or inf)
 
-Here with math.pow for every power, the plain difference of powers, and no bounds. A variable is a
+Here with the difference of powers in decimal, math.pow, and no bounds on anything. A variable is a
 list of rows, a row a list of floats. A sparse gradient is a list of (row, values). Schedules are
 functions of the iteration. docs/optimizer.md has the batch modes and the order of clipping.
 """
@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
 
 Row = list[float]
 Slices = list[tuple[int, Row]]
@@ -27,11 +28,17 @@ Slices = list[tuple[int, Row]]
 
 @dataclass
 class Variable:
-    """Rows of weights with their state; `dense` gradients step every coordinate."""
+    """Rows of weights with their state; n is never a sum that cancels, z and w may be.
+
+    size_z and size_w are what z and w would be if nothing cancelled: the sum of the sizes of the
+    terms, over the divisor for w. Rounding is in proportion to them.
+    """
 
     w: list[Row]
-    z: list[Row] = field(default_factory=list)
-    n: list[Row] = field(default_factory=list)
+    z: list[Row]
+    n: list[Row]
+    size_z: list[Row]
+    size_w: list[Row]
 
 
 @dataclass
@@ -53,8 +60,9 @@ class KerasFtrl:
 
     def variable(self, rows: list[Row]) -> Variable:
         """A variable with its first state: z is 0 and n is n0."""
-        zeros = [[0.0] * len(row) for row in rows]
-        return Variable([row[:] for row in rows], zeros, [[self.n0] * len(row) for row in rows])
+        z, size_z = ([[0.0] * len(row) for row in rows] for _ in range(2))
+        w, size_w = ([row[:] for row in rows] for _ in range(2))
+        return Variable(w, z, [[self.n0] * len(row) for row in rows], size_z, size_w)
 
     def apply(
         self, pairs: list[tuple[Slices, Variable, bool]], examples: int | None = None
@@ -103,15 +111,23 @@ class KerasFtrl:
         l2a = self.l2 + self.beta / (2.0 * lr)
         gs = g + 2.0 * self.shrinkage * w
         grown = n + g * g
-        z = z + gs - (to_power(grown, -p) - to_power(n, -p)) / lr * w
-        q = to_power(grown, -p) / lr + 2.0 * l2a
-        w = 0.0 if abs(z) <= self.l1 else (math.copysign(self.l1, z) - z) / q
+        sigma = growth(n, grown, -p) / lr
+        size = abs(g) + abs(gs - g) + abs(sigma * w)
+        z = z + gs - sigma * w
+        q = math.pow(grown, -p) / lr + 2.0 * l2a
+        w = 0.0 if abs(z) <= self.l1 or q == 0.0 else (math.copysign(self.l1, z) - z) / q
         variable.w[row][column], variable.z[row][column], variable.n[row][column] = w, z, grown
+        variable.size_z[row][column] += size
+        variable.size_w[row][column] = (variable.size_z[row][column] + self.l1) / q if q else 0.0
 
 
-def to_power(n: float, exponent: float) -> float:
-    """n^exponent with 0^0 = 1."""
-    return math.pow(n, exponent)
+def growth(n: float, grown: float, exponent: float) -> float:
+    """grown^exponent - n^exponent in 60 digits, because close powers cancel."""
+    if exponent == 0.0:
+        return 0.0
+    with localcontext() as context:
+        context.prec = 60
+        return float(Decimal(grown) ** Decimal(exponent) - Decimal(n) ** Decimal(exponent))
 
 
 def added_up(slices: Slices) -> Slices:
