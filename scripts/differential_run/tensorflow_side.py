@@ -1,8 +1,8 @@
-"""One case by each Ftrl of TensorFlow's family; imported in the differential run's environment only.
+"""One case by each Ftrl of TensorFlow's family; only the differential run's environment has them.
 
-    legacy   tf_keras.optimizers.legacy.Ftrl: TensorFlow's kernels, dense and sparse
-    new      tf_keras.optimizers.Ftrl: one Python formula; an IndexedSlices is made dense
-    keras3   keras.optimizers.Ftrl on the TensorFlow backend: the same formula
+legacy   tf_keras.optimizers.legacy.Ftrl: TensorFlow's kernels, dense and sparse
+new      tf_keras.optimizers.Ftrl: one Python formula; an IndexedSlices is made dense
+keras3   keras.optimizers.Ftrl on the TensorFlow backend: the same formula
 """
 
 from __future__ import annotations

@@ -43,6 +43,15 @@ class Setting:
         return f"{self.alpha:g}, {self.beta:g}, {self.l1:g}, {self.l2:g}"
 
 
+SETTINGS = (
+    Setting(0.1, 1.0, 0.0, 0.0),
+    Setting(0.5, 1.0, 0.0, 0.0),  # Vowpal Wabbit's defaults
+    Setting(0.05, 0.1, 0.1, 0.1),
+    Setting(0.3, 0.0, 1.0, 0.0),
+    Setting(0.3, 0.5, 0.05, 2.0),
+)
+
+
 def vw_predictions(examples: Iterable[Example], setting: Setting) -> F64:
     """float64[rows] as `vw --ftrl` predicts them before it learns each example."""
     import vowpalwabbit  # only the differential run's environment has it
@@ -103,8 +112,11 @@ def clickfold_predictions(examples: Sequence[Example], setting: Setting) -> F64:
     return Model(config).learn(batch)
 
 
-def float64_predictions(examples: Iterable[Example], setting: Setting) -> F64:
-    """float64[rows] of the paper's Algorithm 1 in float64: tells whose rounding a difference is."""
+def float64_predictions(examples: Iterable[Example], setting: Setting, logit_max: float) -> F64:
+    """float64[rows] of the paper's Algorithm 1 in float64: tells whose rounding a difference is.
+
+    The logit is clamped to +-logit_max: 50 in Vowpal Wabbit, 15 in the service.
+    """
     z: dict[int, float] = defaultdict(float)
     n: dict[int, float] = defaultdict(float)
     predictions = []
@@ -116,7 +128,7 @@ def float64_predictions(examples: Iterable[Example], setting: Setting) -> F64:
             divisor = (setting.beta + math.sqrt(n[i])) / setting.alpha + setting.l2
             ws.append(0.0 if size <= 0 else -math.copysign(size, z[i]) / divisor)
         logit = sum(w * x for w, (_, x) in zip(ws, features, strict=True))
-        p = 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
+        p = 1.0 / (1.0 + math.exp(-min(max(logit, -logit_max), logit_max)))
         predictions.append(p)
         for w, (i, x) in zip(ws, features, strict=True):
             g = (p - row.label) * row.weight * x

@@ -1,4 +1,4 @@
-"""Streams for the comparison with Vowpal Wabbit: examples as labels, weights and pairs of id, value.
+"""Streams for the comparison with Vowpal Wabbit: a label, a weight, and pairs of id and value.
 
 A feature is an integer on both sides. Vowpal Wabbit takes an integer feature name in the unnamed
 namespace as the index itself, so with ids below 2^bits nothing collides there (its constant is at
@@ -12,7 +12,8 @@ Labels 0 of the regression file 0001.dat mean no click. Values are rounded to fl
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from scripts import data_logs
 
 VW_FOLDER = data_logs.FOLDER / "vw"
+RECORDED_ROWS, RECORDED_IDS = 120, 12
 Pairs = list[tuple[int, float]]
 
 
@@ -62,14 +64,19 @@ def read_clicks(name: str) -> Iterator[Example]:
         yield Example(example["label"], 1.0, pairs)
 
 
-def weighted_numbers(seed: int, rows: int = 20_000, ids: int = 300) -> Iterator[Example]:
-    """A generated stream: signed values, importances from 0 to 3, labels of a logistic truth."""
+def weighted_numbers(
+    seed: int, rows: int = 20_000, ids: int = 300, *, share: float = 0.03, scale: float = 1.0
+) -> Iterator[Example]:
+    """A generated stream: signed values, importances from 0 to 3, labels of a logistic truth.
+
+    share of the ids are in an example; scale multiplies the values but not the truth.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.normal(0.0, 0.7, ids)
     for _ in range(rows):
-        chosen = np.flatnonzero(rng.random(ids) < 0.03)
-        values = rng.normal(0.0, 1.0, chosen.size).astype(np.float32)
-        logit = float(values @ truth[chosen]) - 1.0
+        chosen = np.flatnonzero(rng.random(ids) < share)
+        values = rng.normal(0.0, scale, chosen.size).astype(np.float32)
+        logit = float(values @ truth[chosen]) / scale - 1.0
         label = int(rng.random() < 1 / (1 + np.exp(-logit)))
         weight = float(rng.choice([0.0, 0.5, 1.0, 3.0]))
         yield Example(label, weight, list(zip(chosen.tolist(), values.tolist(), strict=True)))
@@ -86,4 +93,15 @@ def streams(seed: int) -> dict[str, Callable[[], Iterator[Example]]]:
         if data_logs.missing(name) is None:
             found[name] = lambda name=name: read_clicks(name)  # type: ignore[misc]
     found["weighted numbers"] = lambda: weighted_numbers(seed)
+    found["large numbers"] = lambda: weighted_numbers(seed, scale=30.0)
     return found
+
+
+def recorded_stream(seed: int) -> list[Example]:
+    """The stream whose predictions are recorded."""
+    return list(weighted_numbers(seed, RECORDED_ROWS, RECORDED_IDS, share=0.3))
+
+
+def checksum(examples: Sequence[Example]) -> str:
+    """16 hex digits over a stream."""
+    return hashlib.sha256(repr(list(examples)).encode()).hexdigest()[:16]
