@@ -29,8 +29,6 @@ def clickfold(case: Case) -> Outcome:
         prepared = [gradient_of(g, case.dtype) for g in gradients]
         optimizer.apply_gradients(list(zip(prepared, variables, strict=True)))
         weights.append(np.concatenate([v.ravel() for v in variables]))
-    _, *slots = optimizer.get_weights()
-    count = len(variables)
-    accumulators, linears = slots[:count], slots[count:]
-    z, n = (np.concatenate([a.ravel() for a in part]) for part in (linears, accumulators))
+    state = optimizer.get_weights()  # iterations, then n and z of each variable
+    n, z = (np.concatenate([a.ravel() for a in state[first::2]]) for first in (1, 2))
     return Outcome(weights, z, n)

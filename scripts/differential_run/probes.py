@@ -26,9 +26,8 @@ def case(gradients: list[Gradient], start: list[float], **arguments: Any) -> Cas
     rate = arguments.pop("learning_rate", 0.5)
     steps = tuple((gradient, np.zeros(1)) for gradient in gradients)
     first = np.array(start).reshape(-1, 1) if kind == "sparse" else np.array(start)
-    return Case(
-        kind, "float64", {**ZERO_REGULARISED, **arguments}, rate, (first, np.ones(1)), steps
-    )
+    variables = first, np.ones(1)
+    return Case(kind, "float64", {**ZERO_REGULARISED, **arguments}, rate, variables, steps)
 
 
 def slices(values: list[float], indices: list[int]) -> Gradient:
@@ -90,6 +89,5 @@ def print_table() -> None:
     print("| what | " + " | ".join(SIDES) + " |")
     print("|---|" + "---|" * len(SIDES))
     for name, probe in PROBES.items():
-        print(
-            f"| {name} | " + " | ".join(show(probe, side(probe)) for side in SIDES.values()) + " |"
-        )
+        cells = [show(probe, side(probe)) for side in SIDES.values()]
+        print(f"| {name} | " + " | ".join(cells) + " |")

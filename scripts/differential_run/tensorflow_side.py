@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
+import keras  # type: ignore[import-not-found]
 import numpy as np
-import tensorflow as tf
-import tf_keras
+import tensorflow as tf  # type: ignore[import-untyped]
+import tf_keras  # type: ignore[import-not-found]
 
 from scripts.differential_run.cases import Case, Gradient
 from scripts.differential_run.outcome import Outcome
+
+
+def versions() -> str:
+    """What is compared with."""
+    return (
+        f"TensorFlow {tf.__version__}, tf-keras {tf_keras.__version__}, Keras {keras.__version__}"
+    )
 
 
 def schedule(module: Any, case: Case) -> Any:

@@ -48,10 +48,9 @@ def show(value: float | None) -> str:
 
 def print_table(seed: int, count: int) -> bool:
     """Print the table; whether every figure is within its bound."""
-    versions = f"TensorFlow {tensorflow_side.tf.__version__}, tf-keras "
-    versions += f"{tensorflow_side.tf_keras.__version__}, Keras {tensorflow_side.keras.__version__}"
     kinds = (*DENSE, *SPARSE)
-    print(f"{versions}; seed {seed}; {count} cases a line, {2 * count * len(kinds)} in all\n")
+    total = 2 * count * len(kinds)
+    print(f"{tensorflow_side.versions()}; seed {seed}; {count} cases a line, {total} in all\n")
     print("| class | type | tf-keras legacy | tf-keras new | Keras 3 |")
     print("|---|---|---|---|---|")
     holds = True
