@@ -17,7 +17,12 @@ from scripts.differential_run.cases import Case, Gradient, densified
 from scripts.differential_run.clickfold_side import clickfold
 from scripts.differential_run.outcome import Outcome
 
-ZERO_REGULARISED = {"l1_regularization_strength": 0.0, "l2_regularization_strength": 0.0}
+# Exact in float32, as everything but the last probe is, so that only what is meant differs.
+PLAIN = {
+    "initial_accumulator_value": 0.125,
+    "l1_regularization_strength": 0.0,
+    "l2_regularization_strength": 0.0,
+}
 
 
 def case(gradients: list[Gradient], start: list[float], **arguments: Any) -> Case:
@@ -27,7 +32,7 @@ def case(gradients: list[Gradient], start: list[float], **arguments: Any) -> Cas
     steps = tuple((gradient, np.zeros(1)) for gradient in gradients)
     first = np.array(start).reshape(-1, 1) if kind == "sparse" else np.array(start)
     variables = first, np.ones(1)
-    return Case(kind, "float64", {**ZERO_REGULARISED, **arguments}, rate, variables, steps)
+    return Case(kind, "float64", {**PLAIN, **arguments}, rate, variables, steps)
 
 
 def slices(values: list[float], indices: list[int]) -> Gradient:
@@ -41,17 +46,19 @@ PROBES: dict[str, Case] = {
         [slices([0.0, 0.0], [0, 1])], [0.0, 1.0], initial_accumulator_value=0.0
     ),
     "weight 1, gradient 0, dense": case([np.zeros(1)], [1.0]),
-    "weights 1, gradient .1 for sparse row 0": case([slices([0.1], [0])], [1.0, 1.0]),
-    "weights 0, sparse row 0 twice: .1, .2": case(
-        [slices([0.1, 0.2], [0, 0])], [0.0, 0.0], learning_rate=0.125
+    "weights 1, gradient .5 for sparse row 0": case([slices([0.5], [0])], [1.0, 1.0]),
+    "weights 0, sparse row 0 twice: .5, .25": case(
+        [slices([0.5, 0.25], [0, 0])], [0.0, 0.0], learning_rate=0.125
     ),
-    "the same, shrinkage .1, then row 1 once: .1": case(
-        [slices([0.1, 0.2], [0, 0]), slices([0.1], [1])],
+    "the same, shrinkage .125, then row 1: .5": case(
+        [slices([0.5, 0.25], [0, 0]), slices([0.5], [1])],
         [0.0, 0.0],
         learning_rate=0.125,
-        l2_shrinkage_regularization_strength=0.1,
+        l2_shrinkage_regularization_strength=0.125,
     ),
-    "learning rate .1 in float64, gradient 1": case([np.ones(1)], [0.0], learning_rate=0.1),
+    "learning rate .1 and n0 .1 in float64, gradient 1": case(
+        [np.ones(1)], [0.0], learning_rate=0.1, initial_accumulator_value=0.1
+    ),
 }
 
 

@@ -26,7 +26,7 @@ def figure(pairs: list[tuple[Outcome, Outcome]]) -> float:
     return max(distance(ours, theirs) for ours, theirs in pairs)
 
 
-def row(seed: int, kind: str, dtype: str, count: int) -> list[float | None]:
+def agreement(seed: int, kind: str, dtype: str, count: int) -> list[float | None]:
     """Largest distances from legacy, new and Keras 3 over the cases of a class; None: not run."""
     cases = [make(seed, kind, number, dtype) for number in range(count)]
     figures: list[float | None] = [
@@ -41,6 +41,16 @@ def row(seed: int, kind: str, dtype: str, count: int) -> list[float | None]:
     return figures
 
 
+def rounding(seed: int, kind: str, count: int) -> list[float | None]:
+    """Largest distances of float32 from float64, by legacy's own arithmetic and by ours."""
+    numbers = range(count)
+    pairs = [[make(seed, kind, i, dtype) for dtype in ("float32", "float64")] for i in numbers]
+    return [
+        figure([(side(narrow), side(wide)) for narrow, wide in pairs])
+        for side in (tensorflow_side.legacy, clickfold)
+    ]
+
+
 def show(value: float | None) -> str:
     """A cell."""
     return "—" if value is None else f"{value:.1e}"
@@ -51,12 +61,14 @@ def print_table(seed: int, count: int) -> bool:
     kinds = (*DENSE, *SPARSE)
     total = 2 * count * len(kinds)
     print(f"{tensorflow_side.versions()}; seed {seed}; {count} cases a line, {total} in all\n")
-    print("| class | type | tf-keras legacy | tf-keras new | Keras 3 |")
-    print("|---|---|---|---|---|")
+    columns = ["class", "type", "tf-keras legacy", "tf-keras new", "Keras 3"]
+    columns += ["legacy from float64", "ours from float64"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     holds = True
     for kind in kinds:
         for dtype, bound in BOUNDS.items():
-            figures = row(seed, kind, dtype, count)
+            figures = agreement(seed, kind, dtype, count)
             holds &= all(value is None or value <= bound for value in figures)
+            figures += rounding(seed, kind, count) if dtype == "float32" else [None, None]
             print(f"| {kind} | {dtype} | " + " | ".join(map(show, figures)) + " |", flush=True)
     return holds
