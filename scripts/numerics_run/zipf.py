@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from ftrl_core import ExampleBatch, Model
+from ftrl_core.jit import kernel
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
@@ -79,6 +79,7 @@ def chunks(examples: int, seed: int) -> Iterator[Chunk]:
         yield Chunk(slots, values, labels.astype(np.uint8))
 
 
+@kernel
 def fold(slots: SLOTS, values: Any, labels: U8, z: Any, n: Any, bias: F64, p: F64) -> None:
     """Fold a chunk in the type of z and n, which are changed in place; p before each update.
 
@@ -109,9 +110,6 @@ def fold(slots: SLOTS, values: Any, labels: U8, z: Any, n: Any, bias: F64, p: F6
         bias[1] = grown64
 
 
-compiled_fold = numba.njit(fold)
-
-
 class PlainFold:
     """A fold of this file in float32 or float64, round to nearest."""
 
@@ -124,7 +122,7 @@ class PlainFold:
         """Probabilities before learning."""
         p = np.empty(chunk.labels.size)
         values = chunk.values.astype(self.dtype)
-        compiled_fold(chunk.slots, values, chunk.labels, self.z, self.n, self.bias, p)
+        fold(chunk.slots, values, chunk.labels, self.z, self.n, self.bias, p)
         return p
 
 
@@ -164,7 +162,8 @@ def measure(examples: int, seed: int) -> Figures:
         "float64": float(float64.n[0]),
         "plain": float(plain.n[0]),
     }
-    return Figures(*(losses / examples).tolist(), clicks / examples, hottest)
+    service_loss, float64_loss, plain_loss = (losses / examples).tolist()
+    return Figures(service_loss, float64_loss, plain_loss, clicks / examples, hottest)
 
 
 def report(examples: int, seed: int) -> bool:
