@@ -69,13 +69,12 @@ def hashes(seed: int) -> dict[str, str]:
     return found
 
 
-def features() -> list[str]:
-    """Those of the processor that matter here, as this process compiles."""
-    import llvmlite.binding as llvm
+def target() -> str:
+    """What this process compiles for: the processor's name, and whether it may fuse."""
+    from numba.core.registry import cpu_target
 
-    if os.environ.get("NUMBA_CPU_NAME") == "generic":
-        return []
-    return [name for name, on in llvm.get_host_cpu_features().items() if on and "fma" in name]
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    return f"{name}, {'with' if '+fma' in features.split(',') else 'without'} fma"
 
 
 def in_a_process(seed: int, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -116,4 +115,4 @@ def report(seed: int) -> bool:
 if __name__ == "__main__":
     import app  # noqa: F401 - chooses the kernel cache, before numba is imported
 
-    print(json.dumps({"features": features(), "hashes": hashes(int(sys.argv[1]))}))
+    print(json.dumps({"target": target(), "hashes": hashes(int(sys.argv[1]))}))
