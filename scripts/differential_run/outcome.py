@@ -19,11 +19,11 @@ class Outcome:
 
     def parts(self) -> list[npt.NDArray[Any]]:
         """The arrays that are compared, each by itself."""
-        return [*self.weights, self.z, self.n]
+        return [np.concatenate(self.weights), self.z, self.n]
 
 
 def distance(ours: Outcome, theirs: Outcome) -> float:
-    """The largest difference of a value, relative to the largest magnitude in its array.
+    """The largest difference of a w, z or n, relative to the largest w, z or n of the case.
 
     Relative to its own magnitude it would say little about a weight just above the l1 threshold,
     where |z| - l1 cancels. NaN or infinity on one side alone is an infinite distance.

@@ -21,34 +21,34 @@ def dense_side(side: Side) -> Side:
     return lambda case: side(densified(case))
 
 
-def figure(pairs: list[tuple[Outcome, Outcome]]) -> float:
-    """The largest distance of any pair."""
-    return max(distance(ours, theirs) for ours, theirs in pairs)
+Sides = dict[str, list[Outcome]]
 
 
-def agreement(seed: int, kind: str, dtype: str, count: int) -> list[float | None]:
-    """Largest distances from legacy, new and Keras 3 over the cases of a class; None: not run."""
+def outcomes(seed: int, kind: str, dtype: str, count: int) -> Sides:
+    """What each side makes of the cases of a class; the formulas in Python where they agree."""
     cases = [make(seed, kind, number, dtype) for number in range(count)]
-    figures: list[float | None] = [
-        figure([(clickfold(case), tensorflow_side.legacy(case)) for case in cases])
-    ]
-    if kind in NOT_NEW:
-        return [*figures, None, None]
-    ours = [dense_side(clickfold)(case) for case in cases]
-    new = [tensorflow_side.new(case) for case in cases]
-    keras3 = [dense_side(tensorflow_side.keras3)(case) for case in cases]
-    figures += [figure(list(zip(ours, theirs, strict=True))) for theirs in (new, keras3)]
-    return figures
+    found = {
+        "ours": [clickfold(case) for case in cases],
+        "legacy": [tensorflow_side.legacy(case) for case in cases],
+    }
+    if kind not in NOT_NEW:
+        found["ours, dense"] = [dense_side(clickfold)(case) for case in cases]
+        found["new"] = [tensorflow_side.new(case) for case in cases]
+        found["keras3"] = [dense_side(tensorflow_side.keras3)(case) for case in cases]
+    return found
 
 
-def rounding(seed: int, kind: str, count: int) -> list[float | None]:
-    """Largest distances of float32 from float64, by legacy's own arithmetic and by ours."""
-    numbers = range(count)
-    pairs = [[make(seed, kind, i, dtype) for dtype in ("float32", "float64")] for i in numbers]
-    return [
-        figure([(side(narrow), side(wide)) for narrow, wide in pairs])
-        for side in (tensorflow_side.legacy, clickfold)
-    ]
+def apart(some: Sides, side: str, others: Sides, other: str) -> float | None:
+    """The largest distance of two sides over the cases; None where one was not run."""
+    if side not in some or other not in others:
+        return None
+    return max(distance(a, b) for a, b in zip(some[side], others[other], strict=True))
+
+
+def agreement(found: Sides) -> list[float | None]:
+    """Ours from legacy, from new and from Keras 3."""
+    pairs = (("ours", "legacy"), ("ours, dense", "new"), ("ours, dense", "keras3"))
+    return [apart(found, ours, found, theirs) for ours, theirs in pairs]
 
 
 def show(value: float | None) -> str:
@@ -66,9 +66,12 @@ def print_table(seed: int, count: int) -> bool:
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     holds = True
     for kind in kinds:
+        found = {dtype: outcomes(seed, kind, dtype, count) for dtype in BOUNDS}
         for dtype, bound in BOUNDS.items():
-            figures = agreement(seed, kind, dtype, count)
+            figures = agreement(found[dtype])
             holds &= all(value is None or value <= bound for value in figures)
-            figures += rounding(seed, kind, count) if dtype == "float32" else [None, None]
+            for side in ("legacy", "ours"):
+                exact = apart(found[dtype], side, found["float64"], side)
+                figures.append(exact if dtype == "float32" else None)
             print(f"| {kind} | {dtype} | " + " | ".join(map(show, figures)) + " |", flush=True)
     return holds
