@@ -101,10 +101,8 @@ def measure(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def report(seed: int) -> bool:
     """Print both; whether they are identical."""
     host, generic = measure(seed)
-    print(
-        f"the processor has {', '.join(host['features']) or 'no fused multiply-add'}; seed {seed}"
-    )
-    print("| what | processor | baseline | identical |")
+    print(f"{ROWS} examples, seed {seed}\n")
+    print(f"| what | {host['target']} | {generic['target']} | identical |")
     print("|---|---|---|---|")
     for name, value in host["hashes"].items():
         other = generic["hashes"][name]
