@@ -15,7 +15,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/differential", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cases", type=int, default=10, help="cases a line (TensorFlow)")
+    parser.add_argument("--cases", type=int, default=100, help="cases a line (TensorFlow)")
     parser.add_argument("--only", choices=("tensorflow", "vw"))
     parser.add_argument("--record", type=Path, metavar="FILE")
     return parser.parse_args()
