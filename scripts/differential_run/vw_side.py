@@ -54,7 +54,8 @@ SETTINGS = (
 
 def vw_predictions(examples: Iterable[Example], setting: Setting) -> F64:
     """float64[rows] as `vw --ftrl` predicts them before it learns each example."""
-    import vowpalwabbit  # type: ignore[import-not-found]  # only the differential run's environment has it
+    # Only the differential run's environment has it.
+    import vowpalwabbit  # type: ignore[import-not-found]
 
     arguments = (
         f"--ftrl --loss_function logistic --link logistic -b {VW_BITS} --quiet "
