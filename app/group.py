@@ -20,9 +20,9 @@ import numpy as np
 
 from app.errors import IdempotencyConflict
 from ftrl_core.batch import ExampleBatch
+from ftrl_core.constants import F64
 from ftrl_core.deduplication import CONFLICT, DUPLICATE, LEARN
 from ftrl_core.entry import RequestPart, encode_examples, plan_entries, request_table
-from ftrl_core.kernels import F64
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
 

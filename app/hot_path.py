@@ -90,14 +90,16 @@ class HotPath:
     ) -> int:
         """Answer a POST /predict; the status that was sent. The key has been checked."""
         try:
-            options = query_options(scope, ("min_position",))
+            options = query_options(scope, ("min_position", "uncertainty"))
             awaited = _position(options)
+            with_uncertainty = _flag(options, "uncertainty", default=False)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
             decoded = await self._decoded(scope, receive, seed, for_learning=False)
             if awaited is not None and not await replica.wait_for(awaited, MIN_POSITION_SECONDS):
                 raise _not_reached(awaited)
             position, predictions = replica.predict(decoded.batch)
+            uncertainty = replica.uncertainty(decoded.batch) if with_uncertainty else None
         except ClickfoldError as error:
             raise problem_from(error) from error
         reply: dict[str, Any] = {
@@ -105,6 +107,8 @@ class HotPath:
             "position": str(position),
             "predictions": predictions.tolist(),
         }
+        if uncertainty is not None:
+            reply["uncertainty"] = uncertainty.tolist()
         stale_seconds = replica.stale_seconds()
         if stale_seconds > 0:
             reply["stale_seconds"] = round(stale_seconds, 3)

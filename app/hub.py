@@ -179,7 +179,7 @@ class Hub:
                     if model.examples or model.duplicates:
                         raise Conflict("model-exists", "a model of that name has learned already")
                     await self._delete(existing)
-                self._fits(wanted)
+                self.require_room(wanted)
                 incarnation, made = await self._make(name, wanted)
                 replica = self._begin(name, incarnation)
                 await replica.settled(LOAD_SECONDS)
@@ -189,7 +189,8 @@ class Hub:
                 await replica.restore(from_model)
             return replica, True
 
-    def _fits(self, config: ModelConfig) -> None:
+    def require_room(self, config: ModelConfig) -> None:
+        """Raise Conflict for a model that alone is larger than the memory limit."""
         needed, limit = memory_bytes(config), self.settings.memory_limit
         if needed > limit:
             detail = f"the model would need {needed} bytes, the memory limit is {limit}"
@@ -260,4 +261,7 @@ class Hub:
 
 def memory_bytes(config: ModelConfig) -> int:
     """About what a model takes: 8 bytes a slot and lane, 28 an id remembered, and the rest."""
-    return (8 * config.lanes << config.table_bits) + 28 * config.deduplication_window + FIXED_BYTES
+    table = 8 * config.lanes << config.table_bits
+    bits = config.admission.bits if config.admission is not None else None
+    filters = 0 if bits is None else 2 << bits
+    return table + filters + 28 * config.deduplication_window + FIXED_BYTES

@@ -24,9 +24,9 @@ from app.replica_work import RETRY_AFTER_SECONDS, ReplicaOptions, not_learned
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import Cut, Manifest, cut
 from ftrl_core.config import ModelConfig
+from ftrl_core.constants import F64
 from ftrl_core.entry import encode_control
 from ftrl_core.errors import BadConfig
-from ftrl_core.kernels import F64
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 from ftrl_core.reconfigure import changed_config
@@ -103,6 +103,10 @@ class ModelReplica:
         """Probabilities, and the position of the model that made them."""
         model = self.require_model()
         return model.position, model.predict(batch)
+
+    def uncertainty(self, batch: ExampleBatch) -> F64:
+        """The most that learning each row next could move its logit, by the present model."""
+        return self.require_model().uncertainty(batch)
 
     async def learn(
         self,

@@ -55,6 +55,9 @@ async def predict(
             examples=["1-42"],
         ),
     ] = None,
+    uncertainty: Annotated[  # noqa: ARG001
+        bool, Query(description="whether to reply with the uncertainty of each prediction too")
+    ] = False,
 ) -> Response:
     """From the weights of one whole position, which the reply names. Labels are ignored."""
     raise AssertionError("the gate answers /predict")

@@ -34,7 +34,7 @@ from app.snapshots import SnapshotDirectory
 from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadConfig
 from ftrl_core.model import Model
-from ftrl_core.reconfigure import changed_config
+from ftrl_core.reconfigure import changed_config, merged_config
 
 router = APIRouter(tags=["models"])
 _CREATED = 201
@@ -43,9 +43,23 @@ _OK = 200
 _CONFIG = {
     "optimizer": {
         "type": "object",
-        "description": "Keras' names: learning_rate, beta, l1_regularization_strength, "
-        "l2_regularization_strength, initial_accumulator_value ...",
+        "description": "Keras' names: learning_rate (a number, a schedule, or a list: a mixture), "
+        "beta, l1_regularization_strength, l2_regularization_strength, initial_accumulator_value, "
+        "learning_rate_power, l2_shrinkage_regularization_strength, clipvalue, clipnorm, "
+        "global_clipnorm. Without a learning_rate: a mixture that needs no tuning",
     },
+    "numbers": {"enum": ["raw", "log_bins", "auto"], "description": "what a number contributes"},
+    "scale": {"enum": ["none", "unit"], "description": "examples divided by their length, or not"},
+    "mixture_share": {"type": "number", "description": "fixed share of a mixture"},
+    "bias_learning_rate": {"type": ["number", "null"], "description": "the bias's own rate"},
+    "bias_regularized": {"type": "boolean", "description": "whether l1 and l2 act on the bias"},
+    "admission": {
+        "type": ["object", "null"],
+        "description": '{"kind": "poisson", "probability"} or {"kind": "bloom", "count", "bits"}',
+    },
+    "sampling_rate": {"type": "number", "description": "share of the non-clicks that are sent"},
+    "sampling_correction": {"enum": ["weight", "logit"], "description": "how they are corrected"},
+    "rates_from": {"enum": ["gradients", "counts"], "description": "what rates fall by"},
     "table_bits": {"type": "integer", "description": "the table has 2^table_bits slots"},
     "hash_seed": {"type": "integer", "description": "seeds every hash of the model"},
     "deduplication_window": {"type": "integer", "description": "event ids remembered"},
@@ -54,7 +68,7 @@ _CONFIG = {
 _EXAMPLE = {"optimizer": {"learning_rate": 0.1, "beta": 1.0}, "table_bits": 22}
 _PUT = object_body("The configuration, possibly partial.", _CONFIG, _EXAMPLE, required=False)
 _PATCH = object_body(
-    "What is to change: learning_rate, beta, l1, l2; table_bits upward.",
+    "What is to change: learning_rate, learning_rate_power, beta, l1, l2; table_bits upward.",
     {name: _CONFIG[name] for name in ("optimizer", "table_bits")},
     {"optimizer": {"learning_rate": 0.05}},
     required=True,
@@ -121,9 +135,9 @@ async def make_model(
     openapi_extra=_PATCH,
     dependencies=[Depends(documented_model)],
 )
-async def change_model(replica: ReplicaOf, changes: ObjectOf) -> Response:
+async def change_model(hub: HubOf, replica: ReplicaOf, changes: ObjectOf) -> Response:
     """Every replica changes at the same position; what cannot change live is 409."""
-    _check_live(replica.require_model().config, changes)
+    hub.require_room(_live_config(replica.require_model().config, changes))
     await replica.configure(changes)
     return json_reply(_described(replica))
 
@@ -141,15 +155,14 @@ async def delete_model(hub: HubOf, name: ModelName) -> Response:
     return Response(status_code=204)
 
 
-def _check_live(config: ModelConfig, changes: dict[str, Any]) -> None:
-    """BadConfig for what no model could have, Conflict for what this one cannot become live."""
-    optimizer = changes.get("optimizer", {})
-    merged = {**config.to_dict(), **changes}
-    if isinstance(optimizer, dict):
-        merged["optimizer"] = {**config.to_dict()["optimizer"], **optimizer}
-    ModelConfig.from_dict(merged)
+def _live_config(config: ModelConfig, changes: dict[str, Any]) -> ModelConfig:
+    """What the model will have.
+
+    Raises BadConfig for what no model could have, Conflict for what this one cannot become live.
+    """
+    merged_config(config, changes)
     try:
-        changed_config(config, changes)
+        return changed_config(config, changes)
     except BadConfig as error:
         raise Conflict("not-live", str(error)) from error
 

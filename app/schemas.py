@@ -36,6 +36,9 @@ class PredictReply(BaseModel):
     model: str
     position: str = POSITION
     predictions: list[float] = Field(description="probability of a click, in the order sent")
+    uncertainty: list[float] | None = Field(
+        None, description="the most by which learning each example next could move its logit"
+    )
     stale_seconds: float | None = Field(
         None, description="only while Redis is away: seconds since it last answered"
     )

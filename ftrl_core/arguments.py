@@ -1,4 +1,4 @@
-"""Checks of arguments, shared by the optimizer and its schedules.
+"""Checks of arguments, shared by configurations, the optimizer and its schedules.
 
 Every refusal is a BadConfig (a ValueError) whose message names the argument and the value. A value
 that is not a number is named by its type only, so that a message stays short.
@@ -7,7 +7,10 @@ that is not a number is named by its type only, so that a message stays short.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any
 
 from ftrl_core.errors import BadConfig
 
@@ -71,3 +74,39 @@ def label(name: str, value: object) -> str:
     if len(value) > NAME_CHARS_MAX:
         raise BadConfig(f"{name} must have at most {NAME_CHARS_MAX} characters, not {len(value)}")
     return value
+
+
+def between(name: str, value: object, low: float, high: float) -> float:
+    """The value as a finite float from low to high."""
+    number = finite(name, value)
+    if not low <= number <= high:
+        raise refuse(name, value, f"must be at least {low:g} and at most {high:g}")
+    return number
+
+
+def integer(name: str, value: object, low: int, high: int) -> int:
+    """The value, which must be an int from low to high."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise refuse(name, value, f"must be an integer from {low} to {high}")
+    return value
+
+
+def choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """The value, which must be one of the names."""
+    names = tuple(choices)
+    if not isinstance(value, str) or value not in names:
+        raise refuse(name, value, f"must be one of {', '.join(names)}")
+    return value
+
+
+def known(what: str, given: object, kind: type[Any]) -> dict[str, Any]:
+    """A copy of the object `given`, whose every key must be a field of the dataclass `kind`."""
+    names = {f.name for f in fields(kind)}
+    if not isinstance(given, Mapping):
+        raise refuse(what, given, f"must be an object of {', '.join(sorted(names))}")
+    for name in given:
+        if name not in names:
+            raise BadConfig(
+                f"{what} has no argument of that name; it has {', '.join(sorted(names))}"
+            )
+    return dict(given)

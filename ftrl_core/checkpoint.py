@@ -8,6 +8,7 @@ Segments hold the fold's state that is not pages:
     2  ring    the latest scores (metrics)
     3  names   JSON: the field names told so far, in order
     4+ ids     the window of ids (deduplication), SEGMENT_IDS to a segment
+    then       the filters of Bloom admission, where a model has them (admission.py)
 
 Manifest. For each page and each segment: the generation that wrote it and its checksum; pages that
 did not change since the base manifest keep its generation. Bytes, little-endian:
@@ -62,11 +63,12 @@ def state_segments(model: Model) -> list[bytes]:
     """All segments of a model's state, by their numbers."""
     ids = [model.deduplication.segment(i) for i in range(model.deduplication.segment_seqs.size)]
     bins = model.metrics.bins.tobytes() if model.metrics.scored else b""
-    return [_core(model), bins, model.metrics.ring_bytes(), _names(model), *ids]
+    filters = model.coefficients.admission.segments()
+    return [_core(model), bins, model.metrics.ring_bytes(), _names(model), *ids, *filters]
 
 
 def _core(model: Model) -> bytes:
-    core = {
+    core: dict[str, Any] = {
         "bias": [x.hex() for x in model.bias.tolist()],
         "examples": model.examples,
         "duplicates": model.duplicates,
@@ -75,6 +77,8 @@ def _core(model: Model) -> bytes:
         "scored": model.metrics.scored,
         "sums": [x.hex() for x in model.metrics.sums.tolist()],
     }
+    if model.config.lanes > 1:
+        core["posterior"] = [x.hex() for x in model.coefficients.posterior.tolist()]
     return json.dumps(core).encode()
 
 
@@ -129,6 +133,7 @@ def cut(
     contents = state_segments(model)
     seqs = [model.position.seq] * NAMES + [model.names_seq]
     seqs += model.deduplication.segment_seqs.tolist()
+    seqs += [model.position.seq] * model.coefficients.admission.segment_count
     segments = {
         i: c for i, c in enumerate(contents) if c and (seqs[i] > base_seq or i in damaged_segments)
     }

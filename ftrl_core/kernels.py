@@ -10,9 +10,18 @@ so a falling schedule shrinks no untouched weight. With alpha the learning rate:
     g     = (p - y) weight x
     sigma = sqrt(N + g^2) - sqrt N = g^2 / (sqrt(N + g^2) + sqrt N)      (no cancellation)
     z'    = z + (alpha g - sigma w)
-    n'    = n + g^2                              rounded by a deterministic dither, see below
+    n'    = n + g^2                              rounded by a deterministic dither (dither.py)
 
 All of this in float32, except the bias b (its own float64 coordinate), the sigmoid and p - y.
+
+Lanes. A model with several learning rates does this once for each, in lanes that share nothing but
+the features: the record of a slot is z of every lane, then n of every lane, and one vector of
+float32 (vector.py) does all lanes at once. Their probabilities are mixed (mixture.py).
+
+x is the value times a factor of the lane, of the example and of the view of the feature
+(numeric_features.py): 0 where the lane does not see that view, and where the model's scale is unit,
+1 / sqrt(sum of the squares of what the lane sees); else 1. Then a rate that suits examples of
+eight features suits those of eight hundred, and of any scale.
 
 What every kernel, also a later and faster one, must keep to the bit:
   * the sum runs in ACCUMULATORS = 8 partial sums in canonical order (feature j adds to j mod 8),
@@ -21,11 +30,8 @@ What every kernel, also a later and faster one, must keep to the bit:
     share a slot both use that weight, and update (z, n) one after the other in canonical order;
   * no fused multiply-add, no reassociation.
 
-Dither. A hot coordinate's n grows until g^2 is below half its last bit, and then rounding to
-nearest would stop it for ever, with the learning rate too high from then on. n' is therefore
-rounded up or down with the probability that its remainder asks for (exact in expectation); the
-"random" bits are a hash of (hash seed, number of examples folded, slot, place in the example), so
-they are the same on every replica.
+This is the fast kernel: power -1/2, no shrinkage, clipping, schedule or admission. `general.py` has
+every option as a run-time argument, and gives the same bits where the options are these.
 
 Finite by construction: |z| <= 1e19, n <= 1e38, the divisor >= 1e-18, so w is finite; a sum that
 overflowed is clamped with the logit (not a number becomes 0).
@@ -33,59 +39,130 @@ overflowed is clamped with the logit (not a number becomes 0).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 
 from ftrl_core.batch import F32, I64, U8, U32
-from ftrl_core.bits import bits_of_f32, f32_of_bits
+from ftrl_core.constants import (
+    ALPHA,
+    BETA,
+    BIAS_ALPHA,
+    BIAS_LAMBDA2,
+    BIAS_THRESHOLD,
+    F64,
+    LAMBDA2,
+    N0,
+    SEES_BINS,
+    SEES_LINEAR,
+    SHARE,
+    THRESHOLD,
+    UNIT_SCALE,
+)
+from ftrl_core.dither import N_MAX, dither, example_seed
 from ftrl_core.jit import kernel
+from ftrl_core.mixture import logit_of, mixed, update_posterior
 from ftrl_core.numbers import sigmoid
-
-F64 = npt.NDArray[np.float64]
+from ftrl_core.vector import (
+    greatest,
+    least,
+    load,
+    magnitude,
+    neighbour,
+    root,
+    spread,
+    store,
+    where_greater,
+)
 
 ACCUMULATORS = 8
+VIEWS = 3  # of a feature: every lane sees it, the lanes of bins, the lanes of linear numbers
 LOGIT_MAX = 15.0
 Z_MAX = np.float32(1e19)
-N_MAX = np.float32(1e38)
 DIVISOR_MIN = np.float32(1e-18)
 ROOT_MIN = np.float32(1e-30)  # below the root of the least positive float32: only 0/0 meets it
 ZERO = np.float32(0.0)
-TWO_TO_MINUS_24 = np.float32(2.0**-24)
 
-# Places in the float64 array of constants that `FoldConstants` makes once for a configuration.
-ALPHA, BETA, N0, THRESHOLD, LAMBDA2, BIAS_THRESHOLD, BIAS_LAMBDA2 = range(7)
-CONSTANTS = 7
+Lanes = tuple[np.float32, ...]  # a tuple whose length says how many lanes there are
+Vector = Any  # a float32 for each lane; exists inside kernels only
+
+
+@kernel
+def clip(lanes: Lanes, x: Vector, bound: Vector) -> Vector:
+    """x moved into [-bound, bound]."""
+    return least(greatest(x, spread(lanes, ZERO) - bound), bound)
 
 
 @kernel
 def weight(
-    z: np.float32,
-    n: np.float32,
-    n0: np.float32,
-    beta: np.float32,
-    threshold: np.float32,
-    lambda2: np.float32,
-) -> np.float32:
+    lanes: Lanes, z: Vector, n: Vector, n0: Vector, beta: Vector, threshold: Vector, lambda2: Vector
+) -> Vector:
     """w of a coordinate; threshold is alpha * l1, lambda2 is alpha times the paper's."""
-    shrunk = z - min(max(z, -threshold), threshold)
-    divisor = (beta + np.sqrt(n0 + n)) + lambda2
-    return np.float32(ZERO - shrunk / max(divisor, DIVISOR_MIN))
+    shrunk = z - clip(lanes, z, threshold)
+    divisor = (beta + root(n0 + n)) + lambda2
+    return spread(lanes, ZERO) - shrunk / greatest(divisor, spread(lanes, DIVISOR_MIN))
 
 
 @kernel
-def bias_weight(bias: F64, k: F64) -> float:
-    """The same in float64 for the bias (z, n) = (bias[0], bias[1]); k is the constants."""
-    shrunk = bias[0] - min(max(bias[0], -k[BIAS_THRESHOLD]), k[BIAS_THRESHOLD])
-    divisor = (k[BETA] + np.sqrt(k[N0] + bias[1])) + k[BIAS_LAMBDA2]
+def dithered_sum(lanes: Lanes, n: Vector, g2: Vector, u: Vector) -> Vector:
+    """n + g2 rounded up or down with the probability of its remainder; u in [0, 1) decides."""
+    s = n + g2
+    b = s - n
+    remainder = (n - (s - b)) + (g2 - b)  # Knuth: exact
+    other = neighbour(s, remainder)
+    rounded = where_greater(magnitude(remainder), u * magnitude(other - s), other, s)
+    return least(rounded, spread(lanes, N_MAX))
+
+
+@kernel
+def update(
+    lanes: Lanes,
+    table: F32,
+    at: int,
+    g: Vector,
+    w: Vector,
+    u: Vector,
+    n0: Vector,
+    alpha: Vector,
+) -> None:  # fmt: skip
+    """Update the record at table[at:] in place for the gradients g at the weights w."""
+    z, n = load(lanes, table, at), load(lanes, table, at + len(lanes))
+    total = n0 + n
+    g2 = g * g
+    sigma = g2 / greatest(root(total + g2) + root(total), spread(lanes, ROOT_MIN))
+    z = z + (alpha * g - sigma * w)
+    z = clip(lanes, z, spread(lanes, Z_MAX)) + spread(lanes, ZERO)  # + 0 makes -0.0 into 0.0
+    store(table, at, z)
+    store(table, at + len(lanes), dithered_sum(lanes, n, g2, u))
+
+
+@kernel
+def bias_weight(bias: F64, k: F64, lane: int) -> float:
+    """The weight of a lane's bias, in float64; bias is z of every lane, then n of every lane."""
+    z, n = bias[lane], bias[bias.size // 2 + lane]
+    threshold = k[BIAS_THRESHOLD, lane]
+    shrunk = z - min(max(z, -threshold), threshold)
+    divisor = (k[BETA, lane] + np.sqrt(k[N0, lane] + n)) + k[BIAS_LAMBDA2, lane]
     return float(0.0 - shrunk / max(divisor, 1e-18))
 
 
 @kernel
-def joined(sums: F32) -> np.float32:
-    """The eight partial sums joined in their one fixed order."""
-    even = (sums[0] + sums[4]) + (sums[2] + sums[6])
-    odd = (sums[1] + sums[5]) + (sums[3] + sums[7])
-    return np.float32(even + odd)
+def update_bias(bias: F64, g: float, w: float, k: F64, lane: int) -> None:
+    """Update a lane's bias in place, in float64."""
+    at = bias.size // 2 + lane
+    total = k[N0, lane] + bias[at]
+    g2 = g * g
+    sigma = g2 / max(np.sqrt(total + g2) + np.sqrt(total), 1e-170)
+    z = bias[lane] + (k[BIAS_ALPHA, lane] * g - sigma * w)
+    bias[lane] = min(max(z, -1e19), 1e19) + 0.0
+    bias[at] = bias[at] + g2
+
+
+@kernel
+def joined(sums: F32, lanes: int, lane: int) -> np.float32:
+    """The eight partial sums of a lane joined in their one fixed order; sums is [8, lanes] flat."""
+    s = sums[lane::lanes]
+    return np.float32(((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])))
 
 
 @kernel
@@ -98,107 +175,75 @@ def clamped_logit(total: np.float32, bias: float) -> float:
 
 
 @kernel
-def example_seed(seed: int, examples: int) -> np.uint32:
-    """The dither's seed for an example: splitmix64 of the model's seed and its number."""
-    x = np.uint64(examples) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.uint32((x ^ (x >> np.uint64(31))) & np.uint64(0xFFFFFFFF))
+def narrowed(k: F64) -> F32:
+    """The constants in float32, flat: constant c of lane l at c * lanes + l."""
+    flat = np.empty(k.size, np.float32)
+    for c in range(k.shape[0]):
+        for lane in range(k.shape[1]):
+            flat[c * k.shape[1] + lane] = np.float32(k[c, lane])
+    return flat
 
 
 @kernel
-def dither(seed: np.uint32, slot: int, place: int) -> np.float32:
-    """A number in [0, 1) with 24 bits, a hash of its arguments (murmur3's finaliser)."""
-    h = np.uint32((seed ^ np.uint32(slot)) + np.uint32(place) * np.uint32(0x9E3779B1))
-    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-    h = np.uint32(h ^ (h >> np.uint32(16)))  # each step cut to 32 bits: Numba would widen it
-    return np.float32(h >> np.uint32(8)) * TWO_TO_MINUS_24
+def view_factors(k: F64, values: F32, views: U8, start: int, count: int, factors: F32) -> None:
+    """What values of the features start:start + count are multiplied with, by view and lane.
 
-
-@kernel
-def dithered_sum(n: np.float32, g2: np.float32, u: np.float32) -> np.float32:
-    """n + g2 rounded up or down with the probability of its remainder; u in [0, 1) decides."""
-    s = np.float32(n + g2)
-    b = np.float32(s - n)
-    remainder = np.float32(np.float32(n - np.float32(s - b)) + np.float32(g2 - b))  # Knuth: exact
-    step = np.uint32(1) if remainder > ZERO else np.uint32(0xFFFFFFFF)
-    neighbour = f32_of_bits(np.uint32(bits_of_f32(s) + step))
-    moves = abs(remainder) > u * abs(np.float32(neighbour - s))  # never when remainder is 0
-    return min(neighbour if moves else s, N_MAX)
-
-
-@kernel
-def update(
-    table: F32,
-    slot: int,
-    g: np.float32,
-    w: np.float32,
-    u: np.float32,
-    n0: np.float32,
-    alpha: np.float32,
-) -> None:
-    """Update (z, n) of a slot in place for the gradient g at the weight w."""
-    z = table[2 * slot]
-    n = table[2 * slot + 1]
-    total = n0 + n
-    g2 = np.float32(g * g)
-    root = np.sqrt(total + g2) + np.sqrt(total)
-    sigma = g2 / max(root, ROOT_MIN)
-    z = z + (alpha * g - sigma * w)
-    table[2 * slot] = min(max(z, -Z_MAX), Z_MAX) + ZERO  # + 0 makes -0.0 into 0.0
-    table[2 * slot + 1] = dithered_sum(n, g2, u)
-
-
-@kernel
-def update_bias(bias: F64, g: float, w: float, k: F64) -> None:
-    """Update the bias (z, n) in place, in float64."""
-    total = k[N0] + bias[1]
-    g2 = g * g
-    sigma = g2 / max(np.sqrt(total + g2) + np.sqrt(total), 1e-170)
-    z = bias[0] + (k[ALPHA] * g - sigma * w)
-    bias[0] = min(max(z, -1e19), 1e19) + 0.0
-    bias[1] = bias[1] + g2
+    factors is float32[VIEWS * lanes], filled in place; the squares are summed in float64.
+    """
+    width = k.shape[1]
+    squares = np.zeros(VIEWS)
+    if k[UNIT_SCALE, 0] != 0.0:
+        for j in range(start, start + count):
+            wide = np.float64(values[j])
+            squares[views[j]] += wide * wide
+    for lane in range(width):
+        bins, linear = k[SEES_BINS, lane], k[SEES_LINEAR, lane]
+        square = squares[0] + (bins * squares[1] + linear * squares[2])
+        factor = 1.0 / np.sqrt(square) if square > 0.0 else 1.0
+        factors[lane] = np.float32(factor)
+        factors[width + lane] = np.float32(factor * bins)
+        factors[2 * width + lane] = np.float32(factor * linear)
 
 
 @kernel
 def score_row(
-    table: F32, k: F64, hashes: U32, values: F32, start: int, count: int, sums: F32, ws: F32
-) -> np.float32:
-    """The dot product of the features start:start + count; their weights are left in ws."""
-    n0, beta = np.float32(k[N0]), np.float32(k[BETA])
-    threshold, lambda2 = np.float32(k[THRESHOLD]), np.float32(k[LAMBDA2])
-    mask = np.uint32(table.size // 2 - 1)
+    lanes: Lanes, table: F32, k: F32, hashes: U32, values: F32, views: U8, start: int, count: int,
+    factors: F32, sums: F32, ws: F32,
+) -> None:  # fmt: skip
+    """The eight partial sums of the features start:start + count, and their weights in ws."""
+    width = len(lanes)
+    n0, beta = load(lanes, k, N0 * width), load(lanes, k, BETA * width)
+    threshold, lambda2 = load(lanes, k, THRESHOLD * width), load(lanes, k, LAMBDA2 * width)
+    mask = np.uint32(table.size // (2 * width) - 1)
     sums[:] = ZERO
     for j in range(count):
-        slot = int(np.int64(hashes[start + j] & mask))
-        ws[j] = weight(table[2 * slot], table[2 * slot + 1], n0, beta, threshold, lambda2)
-        sums[j & 7] += values[start + j] * ws[j]
-    return joined(sums)
+        at = 2 * width * np.int64(hashes[start + j] & mask)
+        z, n = load(lanes, table, at), load(lanes, table, at + width)
+        w = weight(lanes, z, n, n0, beta, threshold, lambda2)
+        store(ws, j * width, w)
+        place = (j & 7) * width
+        factor = load(lanes, factors, width * np.int64(views[start + j]))
+        x = spread(lanes, values[start + j]) * factor
+        store(sums, place, load(lanes, sums, place) + x * w)
 
 
 @kernel
 def update_row(
-    table: F32,
-    k: F64,
-    hashes: U32,
-    values: F32,
-    start: int,
-    count: int,
-    residual: np.float32,
-    ws: F32,
-    noise: np.uint32,
-    page_seqs: I64,
-    page_shift: int,
+    lanes: Lanes, table: F32, k: F32, hashes: U32, values: F32, views: U8, start: int, count: int,
+    factors: F32, residuals: F32, ws: F32, noise: np.uint32, page_seqs: I64, page_shift: int,
     seq: int,
-) -> None:
+) -> None:  # fmt: skip
     """Update every slot of the features start:start + count, in canonical order, in place."""
-    n0, alpha = np.float32(k[N0]), np.float32(k[ALPHA])
-    mask = np.uint32(table.size // 2 - 1)
+    width = len(lanes)
+    n0, alpha = load(lanes, k, N0 * width), load(lanes, k, ALPHA * width)
+    residual = load(lanes, residuals, 0)
+    mask = np.uint32(table.size // (2 * width) - 1)
     for j in range(count):
-        slot = int(np.int64(hashes[start + j] & mask))
-        g = np.float32(residual * values[start + j])
-        update(table, slot, g, ws[j], dither(noise, slot, j), n0, alpha)
+        slot = int(hashes[start + j] & mask)
+        factor = load(lanes, factors, width * np.int64(views[start + j]))
+        g = residual * (spread(lanes, values[start + j]) * factor)
+        u = spread(lanes, dither(noise, slot, j))
+        update(lanes, table, 2 * width * slot, g, load(lanes, ws, j * width), u, n0, alpha)
         page_seqs[slot >> page_shift] = seq
 
 
@@ -213,61 +258,68 @@ def longest_row(row_offsets: I64) -> int:
 
 @kernel
 def predict_batch(
-    table: F32, bias: F64, k: F64, row_offsets: I64, hashes: U32, values: F32, out: F64
-) -> None:
+    lanes: Lanes, table: F32, bias: F64, posterior: F64, k: F64,
+    row_offsets: I64, hashes: U32, values: F32, views: U8, out: F64,
+) -> None:  # fmt: skip
     """Probabilities of all rows into out (float64[rows]); changes nothing else."""
-    sums = np.empty(ACCUMULATORS, np.float32)
-    ws = np.empty(longest_row(row_offsets), np.float32)
-    b = bias_weight(bias, k)
+    width = len(lanes)
+    narrow = narrowed(k)
+    sums, ps = np.empty(ACCUMULATORS * width, np.float32), np.empty(width)
+    ws = np.empty(longest_row(row_offsets) * width, np.float32)
+    bs, factors = np.empty(width), np.empty(VIEWS * width, np.float32)
+    for lane in range(width):
+        bs[lane] = bias_weight(bias, k, lane)
     for r in range(row_offsets.size - 1):
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        total = score_row(table, k, hashes, values, start, count, sums, ws)
-        out[r] = sigmoid(clamped_logit(total, b))
+        view_factors(k, values, views, start, count, factors)
+        score_row(lanes, table, narrow, hashes, values, views, start, count, factors, sums, ws)
+        for lane in range(width):
+            ps[lane] = sigmoid(clamped_logit(joined(sums, width, lane), bs[lane]))
+        out[r] = mixed(posterior, ps)
 
 
 @kernel
 def learn_batch(
-    table: F32,
-    bias: F64,
-    k: F64,
-    seed: int,
-    examples: int,
-    row_offsets: I64,
-    hashes: U32,
-    values: F32,
-    labels: U8,
-    weights: F32,
-    skip: U8,
-    page_seqs: I64,
-    page_shift: int,
-    seq: int,
-    logits: F64,
-    out: F64,
-) -> int:
-    """Fold the rows in order; table, bias, page_seqs, logits and out are changed in place.
+    lanes: Lanes, table: F32, bias: F64, posterior: F64, k: F64, seed: int, examples: int,
+    row_offsets: I64, hashes: U32, values: F32, views: U8, labels: U8, weights: F32, skip: U8,
+    page_seqs: I64, page_shift: int, seq: int, logits: F64, out: F64,
+) -> int:  # fmt: skip
+    """Fold the rows in order; table, bias, posterior, page_seqs, logits, out change in place.
 
-    Rows with skip[r] != 0 change nothing and get NaN in out (float64[rows], probabilities made
-    before learning) and logits (float64[rows], clamped). page_seqs[slot >> page_shift] becomes seq
-    for each touched slot. `examples` is the number of examples folded before; returns the new one.
+    values are float32[nnz] and views uint8[nnz] as `numeric_features.expanded` gives them. Rows
+    with skip[r] != 0 change nothing and get NaN in out (float64[rows], probabilities made
+    before learning) and logits (float64[rows]). page_seqs[slot >> page_shift] becomes seq for each
+    touched slot. `examples` is the number of examples folded before; returns the new one.
     """
-    sums = np.empty(ACCUMULATORS, np.float32)
-    ws = np.empty(longest_row(row_offsets), np.float32)
+    width = len(lanes)
+    narrow = narrowed(k)
+    sums, residuals = np.empty(ACCUMULATORS * width, np.float32), np.empty(width, np.float32)
+    ws = np.empty(longest_row(row_offsets) * width, np.float32)
+    ps, bs, factors = np.empty(width), np.empty(width), np.empty(VIEWS * width, np.float32)
     for r in range(labels.size):
         if skip[r]:
             out[r] = logits[r] = np.nan
             continue
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        b = bias_weight(bias, k)
-        total = score_row(table, k, hashes, values, start, count, sums, ws)
-        logits[r] = clamped_logit(total, b)
-        out[r] = sigmoid(logits[r])
-        residual = (out[r] - np.float64(labels[r])) * np.float64(weights[r])
+        view_factors(k, values, views, start, count, factors)
+        score_row(lanes, table, narrow, hashes, values, views, start, count, factors, sums, ws)
+        for lane in range(width):
+            bs[lane] = bias_weight(bias, k, lane)
+            logits[r] = clamped_logit(joined(sums, width, lane), bs[lane])
+            ps[lane] = sigmoid(logits[r])
+            residual = (ps[lane] - np.float64(labels[r])) * np.float64(weights[r])
+            residuals[lane] = np.float32(residual)
+            update_bias(bias, residual, bs[lane], k, lane)
+        out[r] = mixed(posterior, ps)
+        if width > 1:
+            logits[r] = logit_of(out[r])
+            weight_of_row = np.float64(weights[r])
+            update_posterior(posterior, ps, labels[r], weight_of_row, k[SHARE, 0])
         update_row(
-            table, k, hashes, values, start, count, np.float32(residual), ws,
+            lanes, table, narrow, hashes, values, views, start, count, factors, residuals, ws,
             example_seed(seed, examples), page_seqs, page_shift, seq,
         )  # fmt: skip
-        update_bias(bias, residual, b, k)
         examples += 1
     return examples

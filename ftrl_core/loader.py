@@ -38,6 +38,7 @@ class Loader:
         self._model = Model(manifest.config)
         table = self._model.table
         segments = IDS + self._model.deduplication.segment_seqs.size
+        segments += self._model.coefficients.admission.segment_count
         if (table.page_count, segments) != (
             manifest.page_generation.size,
             manifest.segment_generation.size,
@@ -119,6 +120,8 @@ def fill_state(model: Model, segments: dict[int, bytes], seq: int) -> None:
     """
     core = json.loads(segments[CORE])
     model.bias[:] = [float.fromhex(x) for x in core["bias"]]
+    if model.config.lanes > 1:
+        model.coefficients.posterior[:] = [float.fromhex(x) for x in core["posterior"]]
     model.examples = core["examples"]
     model.duplicates = core["duplicates"]
     sums = np.array([float.fromhex(x) for x in core["sums"]])
@@ -129,3 +132,5 @@ def fill_state(model: Model, segments: dict[int, bytes], seq: int) -> None:
     window = model.deduplication
     ids = [segments.get(IDS + k, b"") for k in range(window.segment_seqs.size)]
     window.load(core["remembered"], core["carried"], ids, seq)
+    admission, first = model.coefficients.admission, IDS + len(ids)
+    admission.load([segments.get(first + i, b"") for i in range(admission.segment_count)])

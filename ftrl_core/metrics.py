@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ftrl_core.batch import F32, U8
+from ftrl_core.constants import F64
 from ftrl_core.jit import kernel
-from ftrl_core.kernels import F64, LOGIT_MAX
+from ftrl_core.kernels import LOGIT_MAX
 from ftrl_core.numbers import log, sigmoid
 
 WINDOW = 100_000

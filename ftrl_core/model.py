@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from ftrl_core import kernels
-from ftrl_core.batch import U8, ExampleBatch, frozen
+from ftrl_core.batch import F32, U8, ExampleBatch, frozen
+from ftrl_core.coefficients import Coefficients, Rows
 from ftrl_core.config import ModelConfig
-from ftrl_core.constants import fold_constants, weight_of
+from ftrl_core.constants import F64
+from ftrl_core.coordinate import weight_of
 from ftrl_core.deduplication import DUPLICATE, Deduplication
 from ftrl_core.entry import ControlEntry, Entry, ExamplesEntry, Requests, decode, whole_request
 from ftrl_core.errors import BadEntry, BadExample, PositionNotNext
 from ftrl_core.hashing import feature_hash, name_hash
-from ftrl_core.kernels import F64
 from ftrl_core.metrics import Metrics
 from ftrl_core.names import FieldNames
 from ftrl_core.position import START, Position
-from ftrl_core.reconfigure import Reconfigured, reconfigured
+from ftrl_core.reconfigure import reconfigured
 from ftrl_core.table import WeightTable
 
 
@@ -57,18 +57,27 @@ class Model:
         self.position: Position = START
         self.examples = 0  # learned into these weights; also seeds the dither
         self.duplicates = 0
-        self.bias: F64 = np.zeros(2 * config.lanes)
-        self.table = WeightTable(config.table_bits, config.lanes)
+        self.coefficients = Coefficients.untouched(config)
         self.metrics = Metrics()
         self.deduplication = Deduplication(config.deduplication_window)
         self.names = FieldNames(config.hash_seed)
         self.names_seq = 0
-        self._prepared: tuple[ControlEntry, Reconfigured | None] | None = None
-        self._take_config(config)
+        self._prepared: tuple[ControlEntry, Coefficients | None] | None = None
 
-    def _take_config(self, config: ModelConfig) -> None:
-        self.config = config
-        self._constants = fold_constants(config)
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration in force."""
+        return self.coefficients.config
+
+    @property
+    def table(self) -> WeightTable:
+        """The slot records."""
+        return self.coefficients.table
+
+    @property
+    def bias(self) -> F64:
+        """float64[2 lanes]: z of every lane's bias, then n of every lane's."""
+        return self.coefficients.bias
 
     def apply(self, position: Position, entry: Entry | bytes, time_ms: int = 0) -> Applied | None:
         """Fold the entry at the next position; the only way in which a model changes.
@@ -95,27 +104,20 @@ class Model:
         event_ids = frozen(batch.event_ids)
         verdicts = self.deduplication.judge(entry.requests, event_ids, time_ms, seq)
         predictions, logits = np.empty(batch.rows), np.empty(batch.rows)
-        self.examples = kernels.learn_batch(
-            self.table.cells,
-            self.bias,
-            self._constants,
-            self.config.hash_seed,
-            self.examples,
-            batch.row_offsets,
-            batch.feature_hashes,
-            batch.values,
-            labels,
-            weights,
-            verdicts,
-            self.table.page_seqs,
-            self.table.page_shift,
-            seq,
-            logits,
-            predictions,
-        )
-        self.metrics.update(logits, predictions, labels, weights, verdicts)
+        importances = self._importances(labels, weights)
+        by_weight = self.config.sampling_correction == "weight"
+        rows = Rows(batch, labels, importances if by_weight else weights, verdicts)
+        self.examples = self.coefficients.learn(rows, self.examples, seq, logits, predictions)
+        self.metrics.update(logits, predictions, labels, importances, verdicts)
         self.duplicates += int(np.count_nonzero(verdicts == DUPLICATE))
         return Applied(predictions, verdicts, entry.requests)
+
+    def _importances(self, labels: U8, weights: F32) -> F32:
+        """How many real examples each row stands for: one without a click for 1 / sampling_rate."""
+        rate = self.config.sampling_rate
+        if rate == 1.0:
+            return weights
+        return np.where(labels == 0, weights / rate, weights).astype(np.float32)
 
     def _control(self, entry: ControlEntry, seq: int) -> None:
         if entry.op in ("restore", "delete"):
@@ -129,16 +131,14 @@ class Model:
             assert self._prepared is not None
             after, self._prepared = self._prepared[1], None
             if after is not None:
-                self.table, self.bias = after.table, after.bias
-                self._take_config(after.config)
+                self.coefficients = after
 
     def prepare(self, entry: ControlEntry, seq: int) -> None:
         """Do ahead what `apply` of this configure entry at seq does over the whole table.
 
         May run in a thread while predictions are made, but not while the model is folded.
         """
-        changes = entry.fields["config"]
-        after = reconfigured(self.config, changes, self.table, self.bias, seq)
+        after = reconfigured(self.coefficients, entry.fields["config"], self.examples, seq)
         self._prepared = (entry, after)
 
     def pass_over(self, position: Position) -> None:
@@ -160,17 +160,12 @@ class Model:
 
     def predict(self, batch: ExampleBatch) -> F64:
         """float64[rows]: the probability of a click for each row; changes nothing."""
-        out = np.empty(batch.rows)
-        kernels.predict_batch(
-            self.table.cells,
-            self.bias,
-            self._constants,
-            batch.row_offsets,
-            batch.feature_hashes,
-            batch.values,
-            out,
-        )
-        return out
+        return self.coefficients.predict(batch, self.examples)
+
+    def uncertainty(self, batch: ExampleBatch) -> F64:
+        """float64[rows]: the most that learning a row next, with weight at most 1, could move its
+        logit (McMahan et al. 2013, section 6); changes nothing."""
+        return self.coefficients.uncertainty(batch, self.examples)
 
     def learn(self, batch: ExampleBatch, time_ms: int = 0) -> F64:
         """Fold a batch as the next entry; float64[rows] of predictions made before learning.
@@ -186,7 +181,8 @@ class Model:
         return applied.predictions
 
     def digest(self) -> str:
-        """32 hex digits over the arithmetic's configuration, the bias and all non-zero slots.
+        """32 hex digits over the arithmetic's configuration, the bias, all non-zero slots, and a
+        mixture's posterior.
 
         Equal for equal weights, whatever the position, the epoch and the grouping into entries.
         """
@@ -194,6 +190,8 @@ class Model:
         pages = np.flatnonzero(checksums)
         h = hashlib.blake2b(self.config.arithmetic(), digest_size=16)
         h.update(self.bias.tobytes())
+        if self.config.lanes > 1:
+            h.update(self.coefficients.posterior.tobytes())
         h.update(pages.astype(np.uint64).tobytes())
         h.update(checksums[pages].tobytes())
         return h.hexdigest()
@@ -218,15 +216,22 @@ class Model:
             **self.metrics.summary(),
         }
 
-    def record(self, name: str, value: str | None = None) -> dict[str, float]:
-        """slot, z, n and weight of a feature: categorical with a value, a number without."""
+    def record(self, name: str, value: str | None = None) -> dict[str, Any]:
+        """slot, z, n and weight of a feature: categorical with a value, a number without.
+
+        z, n and weight are lists, an item for each lane, where the model is a mixture.
+        """
         hashed = name_hash(name, self.config.hash_seed)
         if value is not None:
             hashed = feature_hash(value, hashed)
         slot = hashed & ((1 << self.config.table_bits) - 1)
-        z, n = self.table.cells[2 * slot : 2 * slot + 2]
-        return {"slot": slot, "z": float(z), "n": float(n), "weight": self.weight(z, n)}
+        lanes = self.config.lanes
+        z, n = self.table.cells[2 * lanes * slot :][: 2 * lanes].reshape(2, lanes).tolist()
+        w = [self.weight(*zn, lane) for lane, zn in enumerate(zip(z, n, strict=True))]
+        if lanes == 1:
+            return {"slot": slot, "z": z[0], "n": n[0], "weight": w[0]}
+        return {"slot": slot, "z": z, "n": n, "weight": w}
 
-    def weight(self, z: float, n: float) -> float:
+    def weight(self, z: float, n: float, lane: int = 0) -> float:
         """The weight of a coordinate with this state under the model's configuration."""
-        return weight_of(self.config, z, n)
+        return weight_of(self.config, z, n, lane)

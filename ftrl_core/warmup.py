@@ -1,7 +1,8 @@
 """Compile every kernel before the first request, and prove the arithmetic of this machine.
 
 `warm_up` folds a small fixed stream through the whole life of a model (learn, duplicate, predict,
-encode, decode, cut, load, snapshot) and compares the final digest with the one below. A processor,
+encode, decode, cut, load, snapshot) and compares the final digests with those below: with one
+learning rate, with the untuned default, and with what only the general kernel does. A processor,
 compiler or library whose arithmetic differs in one bit (subnormals flushed to zero by another
 library, a fused multiply-add) is found here, before it can serve or checkpoint anything.
 """
@@ -9,6 +10,8 @@ library, a fused multiply-add) is found here, before it can serve or checkpoint 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +24,58 @@ from ftrl_core.model import Model
 from ftrl_core.position import Position
 from ftrl_core.snapshot_file import read_snapshot, write_snapshot
 
-KNOWN_DIGEST = "2e5a6e2851ba74f7de7b2074826c1047"
-KNOWN_STATE_DIGEST = "5fe725205481c3c2bc573680eca002f1"  # holds the sums of all predictions too
 ROWS, FEATURES, ENTRIES = 96, 70, 8
-_CONFIG = {
-    "table_bits": 13,
-    "deduplication_window": 128,
-    "optimizer": {
-        "l1_regularization_strength": 0.02,
-        "l2_regularization_strength": 0.1,
-        "initial_accumulator_value": 0.05,
-    },
+_SMALL = {"table_bits": 13, "deduplication_window": 128}
+_REGULARIZED = {
+    "l1_regularization_strength": 0.02,
+    "l2_regularization_strength": 0.1,
+    "initial_accumulator_value": 0.05,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A configuration and what folding the fixed stream under it gives on every machine.
+
+    The state's digest holds the sums of all predictions too.
+    """
+
+    config: dict[str, Any]
+    digest: str
+    state_digest: str
+
+
+SELF_TESTS = (
+    SelfTest(
+        {**_SMALL, "optimizer": {**_REGULARIZED, "learning_rate": 0.1}},
+        "2e5a6e2851ba74f7de7b2074826c1047",
+        "5fe725205481c3c2bc573680eca002f1",
+    ),
+    SelfTest(
+        {**_SMALL, "optimizer": _REGULARIZED},
+        "7854e2d0e990d8d63ff01307c9cf1695",
+        "e5110ebb46fae20e3399465cd8b94b44",
+    ),
+    SelfTest(
+        {
+            **_SMALL,
+            "numbers": "log_bins",
+            "admission": {"kind": "bloom", "count": 1, "bits": 12},
+            "sampling_rate": 0.5,
+            "sampling_correction": "logit",
+            "optimizer": {
+                **_REGULARIZED,
+                "learning_rate": [0.05, 0.2, 0.4],
+                "learning_rate_power": -0.4,
+                "l2_shrinkage_regularization_strength": 0.01,
+                "clipvalue": 2.0,
+                "global_clipnorm": 3.0,
+            },
+        },
+        "a37cb3a0462f4a3c41de78b8257c5654",
+        "17303f71bb2ccc453d44553816b9c9de",
+    ),
+)
 
 
 class ArithmeticDiffers(ClickfoldError):
@@ -60,8 +103,8 @@ def _stream(entry: int) -> ExampleBatch:
     )
 
 
-def _fold() -> Model:
-    model = Model(_CONFIG)
+def _fold(config: dict[str, Any]) -> Model:
+    model = Model(config)
     for entry in range(ENTRIES):
         batch = _stream(entry)
         parts = [RequestPart(ROWS // 2, 0, entry + 1, 7), RequestPart(ROWS - ROWS // 2)]
@@ -70,6 +113,7 @@ def _fold() -> Model:
         model.names.add([f"field {entry}"])
         model.apply(Position(1, entry + 1), decode(payload), 1000 * entry)
         model.predict(batch)
+    model.uncertainty(batch)
     return model
 
 
@@ -87,16 +131,22 @@ def _reload(model: Model) -> Model:
     return loader.finish()
 
 
-def warm_up() -> None:
-    """Run every kernel once; ArithmeticDiffers when this machine's bits are not the known ones."""
-    model = _fold()
+def run(test: SelfTest) -> None:
+    """Fold the stream under a configuration; ArithmeticDiffers when the bits are not the known."""
+    model = _fold(test.config)
     again = _reload(model)
     model.stats()
     if again.state_digest() != model.state_digest():
         raise ArithmeticDiffers("a reloaded checkpoint gave back another model")
     digests = model.digest(), model.state_digest()
-    if digests != (KNOWN_DIGEST, KNOWN_STATE_DIGEST):
+    if digests != (test.digest, test.state_digest):
         raise ArithmeticDiffers(
             f"the self-test's digests are {' and '.join(digests)} and not the known ones: this "
             "machine's arithmetic would part from the other replicas'"
         )
+
+
+def warm_up() -> None:
+    """Run every kernel once; ArithmeticDiffers when this machine's bits are not the known ones."""
+    for test in SELF_TESTS:
+        run(test)

@@ -28,7 +28,7 @@ from app.redis_keys import ModelKeys
 from app.run_directory import SOCKET_NAME
 from app.settings import load_settings, masked_url
 from ftrl_core.checkpoint import Manifest, page_checksum
-from ftrl_core.constants import weight_of
+from ftrl_core.coordinate import weight_of
 from ftrl_core.errors import BadCheckpoint, BadConfig
 from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.position import Position
@@ -49,15 +49,18 @@ class Reader(Protocol):
 
 
 class Coordinate(NamedTuple):
-    """A feature's record in a checkpoint; `stored` is False for a page that was never touched."""
+    """A feature's record in a checkpoint; `stored` is False for a page that was never touched.
+
+    z, n and weight are lists, an item for each lane, where the model is a mixture.
+    """
 
     position: Position
     slot: int
     page: int
     stored: bool
-    z: float
-    n: float
-    weight: float
+    z: float | list[float]
+    n: float | list[float]
+    weight: float | list[float]
 
 
 def inspect(client: Reader, keys: ModelKeys, name: str, value: str | None) -> Coordinate:
@@ -92,7 +95,7 @@ def _in_manifest(
     layout = WeightTable(min(config.table_bits, 12), config.lanes)  # small, for its page size
     index, place = slot // layout.page_slots, slot % layout.page_slots
     of_page = int(manifest.page_generation[index])
-    z = n = 0.0
+    z = n = [0.0] * config.lanes
     if of_page >= 0:
         page = client.get(keys.page(manifest.generations[of_page], index))
         if page is None:
@@ -100,8 +103,11 @@ def _in_manifest(
         if page_checksum(page) != int(manifest.page_checksums[index]):
             raise CommandFailed(f"page {index} has another checksum than the manifest")
         record = np.frombuffer(page, "<f4").reshape(layout.page_slots, 2, config.lanes)[place]
-        z, n = float(record[0, 0]), float(record[1, 0])
-    return Coordinate(manifest.position, slot, index, of_page >= 0, z, n, weight_of(config, z, n))
+        z, n = record.tolist()
+    w = [weight_of(config, *zn, lane) for lane, zn in enumerate(zip(z, n, strict=True))]
+    if config.lanes > 1:
+        return Coordinate(manifest.position, slot, index, of_page >= 0, z, n, w)
+    return Coordinate(manifest.position, slot, index, of_page >= 0, z[0], n[0], w[0])
 
 
 def embedded_url(data_dir: Path) -> str:

@@ -75,7 +75,7 @@ async def test_two_hubs_making_one_model_at_once_agree_on_who_made_it(
 async def test_a_model_made_from_a_snapshot_has_its_weights(
     redis_url: str, tmp_path: Path, random: np.random.Generator
 ) -> None:
-    snapshot = Model(ModelConfig(table_bits=11, deduplication_window=64))
+    snapshot = Model({"table_bits": 11, "deduplication_window": 64})
     snapshot.learn(batch_of(random, 50))
     digest = snapshot.digest()
     async with hub_on(redis_url, tmp_path / "a") as a, hub_on(redis_url, tmp_path / "b") as b:

@@ -219,7 +219,7 @@ async def test_after_a_restore_with_another_seed_nothing_hashed_under_the_old_on
     """The second replica has not read the restore when it appends: it must not append as is."""
     async with hub_on(redis_url, tmp_path / "a") as a, hub_on(redis_url, tmp_path / "b") as b:
         one, two = await default_of(a), await default_of(b)
-        other = Model(ModelConfig(table_bits=12, hash_seed=99, deduplication_window=4096))
+        other = Model({"table_bits": 12, "hash_seed": 99, "deduplication_window": 4096})
         restoring = asyncio.create_task(one.restore(other))
         refusals = []
         while not restoring.done() or two.require_model().config.hash_seed != 99:

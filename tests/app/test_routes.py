@@ -53,7 +53,7 @@ async def test_life_of_a_model(redis_url: str, tmp_path: Path) -> None:
         assert made.status_code == 201
         body = made.json()
         assert body["config"]["optimizer"]["beta"] == 0.5
-        assert body["config"]["optimizer"]["learning_rate"] > 0
+        assert min(body["config"]["optimizer"]["learning_rate"]) > 0
         assert body["config"]["table_bits"] == SMALL["table_bits"]
         same = await client.put("/models/ads", json={**SMALL, "optimizer": {"beta": 0.5}})
         assert same.status_code == 200
@@ -93,12 +93,88 @@ async def test_patch_changes_a_live_model(redis_url: str, tmp_path: Path) -> Non
         bad = await client.patch("/models/default", json={"optimizer": {"learning_rate": -1}})
         assert bad.status_code == 422
         assert bad.json()["type"] == "/problems/bad-config"
+        large = await client.patch("/models/default", json={"table_bits": 30})
+        assert (large.status_code, large.json()["type"]) == (409, "/problems/memory-limit")
+
+
+LIVE_CHANGES: list[dict[str, Any]] = [
+    {"learning_rate": 0.05},
+    {"learning_rate": [0.1, 0.2, 0.4, 0.8], "beta": 0.5},
+    {"learning_rate_power": -0.4},
+]
+
+
+@pytest.mark.parametrize("optimizer", LIVE_CHANGES, ids=str)
+async def test_a_live_change_does_not_jump(
+    optimizer: dict[str, Any], redis_url: str, tmp_path: Path
+) -> None:
+    async with running(redis_url, tmp_path) as service:
+        await learn(service, 0, 30)
+        probe = examples(0, 5)
+        before = (await service.client.post("/predict", json=probe)).json()["predictions"]
+        changed = await service.client.patch("/models/default", json={"optimizer": optimizer})
+        assert changed.status_code == 200, changed.text
+        after = (await service.client.post("/predict", json=probe)).json()["predictions"]
+        assert after == pytest.approx(before, rel=1e-5)
+        await learn(service, 30, 60)
+
+
+async def test_uncertainty_is_told_when_asked_for(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path) as service:
+        await learn(service, 0, 30)
+        plain = (await service.client.post("/predict", json=examples(0, 5))).json()
+        assert "uncertainty" not in plain
+        url = "/predict?uncertainty=true"
+        told = (await service.client.post(url, json=examples(0, 5))).json()
+        assert told["predictions"] == plain["predictions"]
+        assert len(told["uncertainty"]) == 5
+        assert all(0 < u <= 30 for u in told["uncertainty"])
+        refused = await service.client.post("/predict?uncertainty=1", json=examples(0, 5))
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bad-query")
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"optimizer": {"learning_rate": {"class_name": "CosineDecay", "config": {
+        "initial_learning_rate": 0.1, "decay_steps": 1000, "warmup_target": 0.3,
+        "warmup_steps": 100}}}},
+    {"optimizer": {"learning_rate": [0.1, 0.5], "clipvalue": 1.0}, "numbers": "log_bins"},
+    {"admission": {"kind": "bloom", "count": 1, "bits": 12}, "sampling_rate": 0.5},
+    {"optimizer": {"learning_rate": 0.1, "learning_rate_power": -0.4}, "rates_from": "counts"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", OPTIONS, ids=str)
+async def test_every_option_of_a_model_over_http(
+    given: dict[str, Any], redis_url: str, tmp_path: Path
+) -> None:
+    async with running(redis_url, tmp_path) as service:
+        made = await service.client.put("/models/ads", json={**SMALL, **given})
+        assert made.status_code == 201, made.text
+        again = await service.client.put("/models/ads", json=made.json()["config"])
+        assert again.status_code == 200, "the whole configuration is the same configuration"
+        await learn(service, 0, 40, "ads")
+        reply = await service.client.post("/models/ads/predict", json=examples(0, 5))
+        assert all(0 < p < 1 for p in reply.json()["predictions"])
 
 
 BAD_CONFIGS: list[tuple[str, bytes, str, int]] = [
     ("unknown name", b'{"QZXJ": 1}', "application/json", 422),
     ("bad value", b'{"table_bits": 99}', "application/json", 422),
     ("text for a number", b'{"optimizer": {"beta": "QZXJ"}}', "application/json", 422),
+    (
+        "an unknown schedule",
+        b'{"optimizer": {"learning_rate": {"class_name": "Q", "config": {}}}}',
+        "application/json",
+        422,
+    ),
+    ("a schedule of nothing", b'{"optimizer": {"learning_rate": {}}}', "application/json", 422),
+    (
+        "nine lanes",
+        b'{"optimizer": {"learning_rate": [1,1,1,1,1,1,1,1,1]}}',
+        "application/json",
+        422,
+    ),
+    ("admission by nothing", b'{"admission": {"kind": "poisson"}}', "application/json", 422),
     ("optimizer a list", b'{"optimizer": []}', "application/json", 422),
     ("a list", b"[]", "application/json", 422),
     ("cut off", b'{"table', "application/json", 400),

@@ -16,9 +16,10 @@ from ftrl_core.errors import BadCheckpoint
 from ftrl_core.hashing import xxh64
 from ftrl_core.model import Model
 from ftrl_core.position import Position
-from tests.oracle.streams import folded, load, payloads, random_batch
+from tests.oracle.streams import ONE_RATE, folded, load, payloads, random_batch
 
-CONFIG = {"table_bits": 16, "deduplication_window": 20_000}  # 16 pages, 3 segments of ids
+# 16 pages, 3 segments of ids
+CONFIG = {**ONE_RATE, "table_bits": 16, "deduplication_window": 20_000}
 
 
 def local_batch(rng: np.random.Generator, pages: list[int], rows: int = 8) -> ExampleBatch:
@@ -199,7 +200,9 @@ def test_a_page_that_no_entry_touched_is_a_fault() -> None:
 
 
 def a_manifest() -> Manifest:
-    model = folded({"table_bits": 14, "deduplication_window": 9_000}, payloads(1, 3, ids=99))
+    model = folded(
+        {**ONE_RATE, "table_bits": 14, "deduplication_window": 9_000}, payloads(1, 3, ids=99)
+    )
     return Manifest.advance(None, cut(model, -1), "5-00ff00ff00ff00ff", "0123456789abcdef")
 
 
@@ -269,7 +272,9 @@ def test_page_checksum(zero_at: int | None) -> None:
 
 def test_floats_survive_the_core_segment() -> None:
     model: Any = folded({"table_bits": 8}, payloads(1, 2))
-    model.bias[:] = [-1 / 3, 1e-300]
+    model.bias[:] = [-1 / 3, 1e-300, 5e-324, 0.1] * 2
+    model.coefficients.posterior[:] = [1 / 3, 1e-300, 5e-324, 2 / 3]
     copy = load(Manifest.advance(None, cut(model, -1), "a", "0" * 16), {"a": cut(model, -1)})
     assert copy.bias.tobytes() == model.bias.tobytes()
+    assert copy.state_digest() == model.state_digest()
     assert CORE in cut(model, -1).segments

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftrl_core import kernels
+from ftrl_core import constants, kernels
 from ftrl_core.batch import F32, ExampleBatch
 from ftrl_core.config import ModelConfig
-from ftrl_core.constants import fold_constants, weight_of
+from ftrl_core.constants import fold_constants
+from ftrl_core.coordinate import weight_of
+from ftrl_core.dither import dither, dithered_sum, example_seed
 from ftrl_core.entry import ExamplesEntry, decode, plan_entries, whole_request
 from ftrl_core.jit import kernel
 from ftrl_core.model import Model
 from ftrl_core.position import Position
+from ftrl_core.vector import spread
 from tests.oracle import exact
-from tests.oracle.streams import folded, payloads, random_batch
+from tests.oracle.streams import ONE_RATE, folded, payloads, random_batch
 
 # ALGORITHM 1.5 F: the paper's Algorithm 1 from start to end, made with another program.
 PAPER = {
@@ -83,6 +86,23 @@ def test_the_paper_end_to_end() -> None:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
+    "defaults, numbers as they are": {"numbers": "raw"},
+    "defaults, l1, l2, bias regularised": {
+        "bias_regularized": True,
+        "optimizer": {"l1_regularization_strength": 0.1, "l2_regularization_strength": 0.3},
+    },
+    "one rate, unit scale": {"scale": "unit", "optimizer": {"learning_rate": 0.1}},
+    "one rate, both views": {"numbers": "auto", "optimizer": {"learning_rate": 0.1}},
+    "one rate": {"optimizer": {"learning_rate": 0.1}},
+    "one rate, bins": {"numbers": "log_bins", "optimizer": {"learning_rate": 0.1}},
+    "three rates, much sharing": {
+        "mixture_share": 0.05,
+        "optimizer": {"learning_rate": [0.7, 0.001, 0.2], "l1_regularization_strength": 0.01},
+    },
+    "eight rates, no sharing": {
+        "mixture_share": 0.0,
+        "optimizer": {"learning_rate": [2.0**-i for i in range(8)]},
+    },
     "one slot": {"table_bits": 1},
     "tiny table": {"table_bits": 4, "optimizer": {"learning_rate": 0.5}},
     "l1": {"optimizer": {"l1_regularization_strength": 0.3}},
@@ -211,12 +231,17 @@ def extreme_batch(rng: np.random.Generator, rows: int, table: int) -> ExampleBat
 
 
 @pytest.mark.parametrize("optimizer", [
+    {},
     {"learning_rate": 0.1},
+    {"learning_rate": [1e6, 1e-6, 1.0], "beta": 0.0},
+    {"learning_rate": 1e6, "beta": 0.0, "learning_rate_power": -2.0},
+    {"learning_rate": 1e6, "beta": 0.0, "learning_rate_power": 0.0},
+    {"learning_rate": 1e6, "beta": 0.0, "l2_shrinkage_regularization_strength": 1e6},
     {"learning_rate": 1e6, "beta": 0.0},
     {"learning_rate": 1e-6, "beta": 0.0, "l1_regularization_strength": 1e6},
     {"learning_rate": 1e6, "initial_accumulator_value": 1e6, "l2_regularization_strength": 1e6},
 ])  # fmt: skip
-def test_finite_by_construction(optimizer: dict[str, float], seed: int) -> None:
+def test_finite_by_construction(optimizer: dict[str, Any], seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = Model({"table_bits": 4, "optimizer": optimizer})
     for _ in range(25):
@@ -225,14 +250,18 @@ def test_finite_by_construction(optimizer: dict[str, float], seed: int) -> None:
         assert (predictions < 1).all()
         assert np.isfinite(model.table.cells).all()
         assert np.isfinite(model.bias).all()
-        slots = model.table.cells.reshape(-1, 2)
-        assert all(math.isfinite(model.weight(float(z), float(n))) for z, n in slots)
+        slots = model.table.cells.reshape(-1, 2, model.config.lanes)
+        for lane in range(model.config.lanes):
+            pairs = slots[:, :, lane].tolist()
+            assert all(math.isfinite(model.weight(z, n, lane)) for z, n in pairs)
     assert all(x is None or math.isfinite(x) for x in model.stats()["window"].values())
 
 
 def test_what_a_fold_cannot_reach_is_finite_too() -> None:
     """States at the clamps, where sums and products overflow."""
-    config = ModelConfig.from_dict({"table_bits": 1, "optimizer": {"beta": 0.0}})
+    config = ModelConfig.from_dict(
+        {"table_bits": 1, "optimizer": {"learning_rate": 0.1, "beta": 0.0}}
+    )
     for z, n in itertools.product([-1e19, 0.0, 1e19], [0.0, 1e-45, 1e-30, 1e38]):
         assert math.isfinite(weight_of(config, z, n))
         for value, label in itertools.product([1e12, -1e12, 1e-30], [0, 1]):
@@ -248,17 +277,21 @@ def hot_coordinate(updates: int) -> tuple[float, float]:
     rng = np.random.default_rng(5)
     gradients = rng.uniform(1e-4, 3e-2, updates).astype(np.float32)
     table = np.array([0.0, 1000.0], np.float32)
-    noise = [kernels.example_seed(9, i) for i in range(2)]
+    noise = [example_seed(9, i) for i in range(2)]
     assert noise[0] != noise[1]
     _add_all(table, gradients)
     return float(table[1]), 1000.0 + float((gradients.astype(np.float64) ** 2).sum())
 
 
+LANES = (np.float32(0.0),)
+
+
 @kernel
 def _add_all(table: F32, gradients: F32) -> None:
     for i in range(gradients.size):
-        u = kernels.dither(kernels.example_seed(9, i), 0, 0)
-        kernels.update(table, 0, gradients[i], np.float32(0.0), u, np.float32(0.0), np.float32(0.1))
+        u = spread(LANES, dither(example_seed(9, i), 0, 0))
+        g, zero = spread(LANES, gradients[i]), spread(LANES, np.float32(0.0))
+        kernels.update(LANES, table, 0, g, zero, u, zero, spread(LANES, np.float32(0.1)))
 
 
 def test_the_dither_keeps_a_hot_coordinate_growing() -> None:
@@ -274,7 +307,7 @@ def test_the_dither_keeps_a_hot_coordinate_growing() -> None:
 def test_a_hot_feature_keeps_its_learning_rate(seed: int) -> None:
     """The same through the model: 2 million examples with one feature each, against float64."""
     rng = np.random.default_rng(seed)
-    model = Model({"table_bits": 1, "hash_seed": seed})
+    model = Model({**ONE_RATE, "table_bits": 1, "hash_seed": seed})
     grown = 0.0
     for _ in range(20):
         rows = 100_000
@@ -291,7 +324,7 @@ def test_a_hot_feature_keeps_its_learning_rate(seed: int) -> None:
 
 def test_the_dither_is_uniform_and_of_24_bits() -> None:
     drawn = np.array(
-        [kernels.dither(kernels.example_seed(1, i), 3 * i, i % 40) for i in range(20_000)],
+        [dither(example_seed(1, i), 3 * i, i % 40) for i in range(20_000)],
         np.float64,
     )
     assert (drawn * 2**24 == np.floor(drawn * 2**24)).all()
@@ -306,7 +339,7 @@ def test_a_dithered_sum_is_one_of_the_two_neighbours(seed: int) -> None:
     for _ in range(2_000):
         n, g2 = (np.float32(x) for x in 10 ** rng.uniform(-30, 10, 2))
         u = np.float32(rng.integers(0, 2**24) * 2.0**-24)
-        s = kernels.dithered_sum(n, g2, u)
+        s = dithered_sum(n, g2, u)
         assert s == exact.dithered_sum(n, g2, u)
         true = float(n) + float(g2)
         low, high = np.nextafter(s, np.float32(0)), np.nextafter(s, np.float32(np.inf))
@@ -314,7 +347,7 @@ def test_a_dithered_sum_is_one_of_the_two_neighbours(seed: int) -> None:
 
 
 def test_pages_are_marked_where_slots_are_touched() -> None:
-    model = Model({"table_bits": 14})
+    model = Model({**ONE_RATE, "table_bits": 14})
     batch = arrays([({4096 * 3 + 5: 1.0, 7: 1.0}, 1, 1.0)])
     model.learn(batch)
     model.learn(arrays([({8: 1.0}, 1, 1.0)]))
@@ -337,9 +370,9 @@ def replace_weights(batch: ExampleBatch, weight: float) -> ExampleBatch:
 def test_constants_and_the_weight_function() -> None:
     config = ModelConfig.from_dict({"optimizer": {**PAPER, "learning_rate": 0.2}})
     k = fold_constants(config)
-    assert k[kernels.THRESHOLD] == 0.2 * 0.05
-    assert k[kernels.LAMBDA2] == pytest.approx(0.2 * 0.01)
-    assert k[kernels.BIAS_THRESHOLD] == k[kernels.BIAS_LAMBDA2] == 0.0
+    assert k[constants.THRESHOLD, 0] == 0.2 * 0.05
+    assert k[constants.LAMBDA2, 0] == pytest.approx(0.2 * 0.01)
+    assert k[constants.BIAS_THRESHOLD, 0] == k[constants.BIAS_LAMBDA2, 0] == 0.0
     assert weight_of(config, 0.01, 5.0) == 0.0  # |z| <= l1: the paper's z is .05
     z, n = 0.2 * -2.0, 4.0
     expected = (2.0 - 0.05) / ((1.0 + 2.0) / 0.2 + 0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ftrl_core.model import Model
 from ftrl_core.names import NAMES_MAX
 from ftrl_core.position import START, Position
 from tests.oracle.exact import ExactFold
-from tests.oracle.streams import folded, payload_of, payloads, random_batch
+from tests.oracle.streams import ONE_RATE, folded, payload_of, payloads, random_batch
 
 CONFIG = {"table_bits": 9, "deduplication_window": 100}
 PINNED_DIGEST = "9d6ed49d90dec53640ccd4f6e184ad1e"
@@ -39,7 +40,9 @@ def pinned_model() -> Model:
         }
         for i in range(50)
     ]
-    model = Model({**CONFIG, "optimizer": {"l1_regularization_strength": 0.01}})
+    model = Model(
+        {**CONFIG, "optimizer": {"learning_rate": 0.1, "l1_regularization_strength": 0.01}}
+    )
     for first in range(0, 50, 20):
         batch = ExampleBatch.from_examples(examples[first : first + 20])
         model.learn(batch, time_ms=1000 * first)
@@ -55,17 +58,19 @@ def test_the_digests_are_pinned() -> None:
 
 
 def test_the_digest_of_nothing() -> None:
-    model = Model()
-    expected = hashlib.blake2b(model.config.arithmetic() + b"\0" * 16, digest_size=16)
-    assert model.digest() == expected.hexdigest()
+    for config, posterior in ((ONE_RATE, b""), ({}, struct.pack("<4d", *[0.25] * 4))):
+        model = Model(config)
+        text = model.config.arithmetic() + b"\0" * 16 * model.config.lanes + posterior
+        assert model.digest() == hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def test_the_digest_as_documented(seed: int) -> None:
     model = folded({"table_bits": 15}, payloads(seed, 3))
-    contents = [model.table.cells.tobytes()[i * 32768 : (i + 1) * 32768] for i in range(8)]
+    contents = [model.table.cells.tobytes()[i * 32768 : (i + 1) * 32768] for i in range(32)]
     touched = [i for i, content in enumerate(contents) if any(content)]
     h = hashlib.blake2b(model.config.arithmetic(), digest_size=16)
     h.update(model.bias.tobytes())
+    h.update(model.coefficients.posterior.tobytes())
     h.update(b"".join(i.to_bytes(8, "little") for i in touched))
     for i in touched:
         h.update(xxhash.xxh64_intdigest(contents[i]).to_bytes(8, "little"))
@@ -247,7 +252,7 @@ def test_restored_begins_the_figures_anew() -> None:
 
 
 def test_a_features_record() -> None:
-    model = Model({**CONFIG, "hash_seed": 5})
+    model = Model({**CONFIG, **ONE_RATE, "hash_seed": 5})
     examples: list[dict[str, Any]] = [{"label": 1, "features": {"ad": "a9", "price": 2.0}}]
     model.learn(ExampleBatch.from_examples(examples, hash_seed=5))
     ad, price = model.record("ad", "a9"), model.record("price")

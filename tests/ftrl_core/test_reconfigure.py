@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ftrl_core.checkpoint import Cut, Manifest, cut
-from ftrl_core.config import ModelConfig
+from ftrl_core.config import MIXTURE_SHARE, ModelConfig
+from ftrl_core.coordinate import weight
 from ftrl_core.entry import encode_control
 from ftrl_core.errors import BadConfig
 from ftrl_core.model import Model
@@ -18,11 +19,17 @@ from ftrl_core.reconfigure import changed_config
 from tests.oracle.streams import folded, load, payloads, random_batch
 
 L1, L2 = "l1_regularization_strength", "l2_regularization_strength"
+N0 = "initial_accumulator_value"
 STARTS: list[dict[str, Any]] = [
     {"table_bits": 9},
-    {"table_bits": 9, "optimizer": {L1: 0.5, L2: 0.3, "initial_accumulator_value": 0.1}},
-    {"table_bits": 9, "optimizer": {"beta": 0.0, L1: 1.0}},
+    {
+        "table_bits": 9,
+        "optimizer": {"learning_rate": 0.1, L1: 0.5, L2: 0.3, N0: 0.1},
+    },
+    {"table_bits": 9, "optimizer": {"learning_rate": 0.1, "beta": 0.0, L1: 1.0}},
     {"table_bits": 9, "bias_regularized": True, "optimizer": {L1: 0.2, L2: 1.0}},
+    {"table_bits": 9, "rates_from": "counts", "optimizer": {"learning_rate": 0.1, N0: 0.2}},
+    {"table_bits": 9, "optimizer": {"learning_rate": [0.2, 0.05], "learning_rate_power": -0.7}},
 ]
 KEEPING: list[dict[str, Any]] = [
     {"optimizer": {"learning_rate": 0.01}},
@@ -32,6 +39,8 @@ KEEPING: list[dict[str, Any]] = [
     {"table_bits": 10},
     {"table_bits": 15},
     {"table_bits": 13, "optimizer": {"learning_rate": 0.05}},
+    {"optimizer": {"learning_rate_power": -0.25}},
+    {"table_bits": 10, "optimizer": {"learning_rate_power": 0.0, "beta": 2.0}},
 ]
 
 
@@ -45,19 +54,24 @@ def configure(model: Model, changes: dict[str, Any]) -> None:
 def test_predictions_stay(start: dict[str, Any], changes: dict[str, Any], seed: int) -> None:
     model = folded(start, payloads(seed, 20))
     probe = random_batch(np.random.default_rng(seed + 1), 300)
-    before, n = model.predict(probe), model.bias[1]
+    before, n = model.predict(probe), model.bias[model.config.lanes :].copy()
     assert before.std() > 0.005
     zero = weights(model) == 0
     configure(model, changes)
     np.testing.assert_allclose(model.predict(probe), before, rtol=2e-6, atol=1e-9)
-    assert model.bias[1] == n
+    assert (model.bias[model.config.lanes :] == n).all()
     tiled = np.tile(zero, weights(model).size // zero.size)
     assert np.abs(weights(model)[tiled]).max(initial=0.0) < 1e-6, "a zero weight came alive"
 
 
 def weights(model: Model) -> np.ndarray[Any, np.dtype[np.float64]]:
-    pairs = model.table.cells.reshape(-1, 2).tolist()
-    return np.array([model.weight(z, n) for z, n in pairs])
+    lanes = model.config.lanes
+    cells = model.table.cells.reshape(-1, 2, lanes)
+    slots = [
+        [weight(z, n, model.coefficients.constants, lane) for lane, (z, n) in enumerate(record.T)]
+        for record in cells
+    ]
+    return np.array(slots).ravel()
 
 
 @pytest.mark.parametrize("changes", KEEPING, ids=str)
@@ -148,7 +162,7 @@ def test_no_change_changes_nothing() -> None:
         {},
         {"optimizer": {}},
         {"table_bits": 9},
-        {"optimizer": {"beta": 1}},
+        {"optimizer": {"beta": 0.1}},
     ]
     for changes in none:
         configure(model, changes)
@@ -159,8 +173,11 @@ def test_no_change_changes_nothing() -> None:
 @pytest.mark.parametrize("changes", [
     {"table_bits": 8}, {"table_bits": 31}, {"table_bits": "12"}, {"hash_seed": 1},
     {"deduplication_window": 9}, {"bias_regularized": True}, {"fold_version": 1}, {"lanes": 1},
-    {"optimizer": 0.1}, {"optimizer": {"initial_accumulator_value": 0.1}},
-    {"optimizer": {"learning_rate_power": -0.5}}, {"optimizer": {"alpha": 0.1}},
+    {"optimizer": 0.1}, {"optimizer": {N0: 0.1}},
+    {"optimizer": {"learning_rate_power": 0.5}}, {"optimizer": {"alpha": 0.1}},
+    {"optimizer": {"learning_rate": [0.1, 0.2]}}, {"optimizer": {"learning_rate": []}},
+    {"optimizer": {"learning_rate": True}}, {"optimizer": {"clipvalue": 1.0}},
+    {"numbers": "raw"}, {"admission": None}, {"mixture_share": 0.0},
     {"optimizer": {"learning_rate": 0}}, {"optimizer": {L1: -1}},
     {"optimizer": {"beta": float("nan")}},
 ])  # fmt: skip
@@ -170,3 +187,46 @@ def test_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(BadConfig):
         changed_config(config, changes)
     assert config.to_dict() == before
+
+
+def test_one_number_is_the_rate_of_every_lane(seed: int) -> None:
+    model = folded({"table_bits": 9}, payloads(seed, 10))
+    probe = random_batch(np.random.default_rng(seed), 100)
+    before = model.predict(probe)
+    configure(model, {"optimizer": {"learning_rate": 0.05}})
+    assert model.config.rates == (0.05,) * 4
+    np.testing.assert_allclose(model.predict(probe), before, rtol=2e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("rates", [[0.02, 0.5], [0.1, 0.2, 0.3, 0.4], [0.1] * 8], ids=str)
+def test_a_list_starts_every_lane_from_the_one(rates: list[float], seed: int) -> None:
+    """A model with one rate becomes a mixture without a jump, and lets its lanes part ways."""
+    start = {"table_bits": 9, "optimizer": {"learning_rate": 0.1, L1: 0.1}}
+    model = folded(start, payloads(seed, 9))
+    probe = random_batch(np.random.default_rng(seed), 100)
+    before = model.predict(probe)
+    configure(model, {"table_bits": 10, "optimizer": {"learning_rate": rates}})
+    assert (model.config.rates, model.config.table_bits) == (tuple(rates), 10)
+    assert (model.config.numbers, model.config.mixture_share) == ("raw", MIXTURE_SHARE)
+    np.testing.assert_allclose(model.predict(probe), before, rtol=2e-6, atol=1e-9)
+    taken = cut(model, -1)
+    copy = load(Manifest.advance(None, taken, "a", "0" * 16), {"a": taken})
+    for each in (model, copy):
+        each.learn(probe)
+    assert model.state_digest() == copy.state_digest()
+    posterior = model.coefficients.posterior
+    assert posterior.sum() == pytest.approx(1.0)
+    assert bool(np.ptp(posterior) > 0) is (len(set(rates)) > 1)
+
+
+def test_a_schedule_is_changed_where_it_is_by_now(seed: int) -> None:
+    schedule: dict[str, Any] = {
+        "class_name": "InverseTimeDecay",
+        "config": {"initial_learning_rate": 0.5, "decay_steps": 100, "decay_rate": 1.0},
+    }
+    model = folded({"table_bits": 9, "optimizer": {"learning_rate": schedule}}, payloads(seed, 9))
+    probe = random_batch(np.random.default_rng(seed), 100)
+    for rate in (0.05, schedule, {**schedule, "config": {**schedule["config"], "decay_rate": 9.0}}):
+        before = model.predict(probe)
+        configure(model, {"optimizer": {"learning_rate": rate}})
+        np.testing.assert_allclose(model.predict(probe), before, rtol=2e-6, atol=1e-9)

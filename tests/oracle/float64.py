@@ -15,10 +15,12 @@ of a feature decides what it collides with), so it is here too, in plain Python.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Feature = tuple[int, int, float]  # name hash, feature hash, value
+Viewed = tuple[int, float, str]  # feature hash, value, and of which view of a number, if of one
 MASK_32 = 0xFFFFFFFF
 LOGIT_MAX = 15.0
 
@@ -93,6 +95,9 @@ class Ftrl:
     l1_regularization_strength: float
     l2_regularization_strength: float
     table_bits: int
+    bias_learning_rate: float | None = None
+    blind_to: str = "nothing"  # bins or linear: which view of a number this learner does not see
+    unit_scale: bool = False
     z: dict[int, float] = field(default_factory=dict)
     n: dict[int, float] = field(default_factory=dict)
 
@@ -104,19 +109,32 @@ class Ftrl:
         if abs(z) <= l1:
             return 0.0
         n = self.n.get(slot, self.initial_accumulator_value)
-        rate = (self.beta + math.sqrt(n)) / self.learning_rate
+        rate = (self.beta + math.sqrt(n)) / self._rate(slot)
         return -(z - math.copysign(l1, z)) / (rate + lambda2)
+
+    def _rate(self, slot: int) -> float:
+        if slot == -1 and self.bias_learning_rate is not None:
+            return self.bias_learning_rate
+        return self.learning_rate
 
     def _update(self, slot: int, w: float, g: float) -> None:
         n = self.n.get(slot, self.initial_accumulator_value)
-        sigma = (math.sqrt(n + g * g) - math.sqrt(n)) / self.learning_rate
+        sigma = (math.sqrt(n + g * g) - math.sqrt(n)) / self._rate(slot)
         self.z[slot] = self.z.get(slot, 0.0) + g - sigma * w
         self.n[slot] = n + g * g
 
-    def learn(self, features: Iterable[Feature], label: int, weight: float = 1.0) -> float:
-        """Learn one example; the probability that was given before learning it."""
+    def coordinates(self, features: Iterable[Viewed]) -> list[tuple[int, float]]:
+        """(slot, x) of what this learner sees."""
         mask = (1 << self.table_bits) - 1
-        coordinates = [(hashed & mask, x) for _, hashed, x in features]
+        seen = [(hashed & mask, x) for hashed, x, view in features if view != self.blind_to]
+        length = math.sqrt(math.fsum(x * x for _, x in seen))
+        if not self.unit_scale or length == 0.0:
+            return seen
+        return [(slot, x / length) for slot, x in seen]
+
+    def learn(self, features: Iterable[Viewed], label: int, weight: float = 1.0) -> float:
+        """Learn one example; the probability that was given before learning it."""
+        coordinates = self.coordinates(features)
         weights = [self.weight(slot) for slot, _ in coordinates]
         bias = self.weight(-1, regularised=False)
         total = bias + math.fsum(w * x for w, (_, x) in zip(weights, coordinates, strict=True))
@@ -125,6 +143,52 @@ class Ftrl:
         for w, (slot, x) in zip(weights, coordinates, strict=True):
             self._update(slot, w, residual * x)
         self._update(-1, bias, residual)
+        return p
+
+
+def numbers_of(mode: str, features: Iterable[Feature]) -> list[Viewed]:
+    """Features with their numbers as a model's option `numbers` has them: raw, log_bins or auto.
+
+    A number's bin is its sign, exponent and one more bit as a float32; the hash of the bin is
+    murmur3's finaliser, as the contract says. Its linear part is sign(x) log(1 + |x|).
+    """
+    result = []
+    for name, hashed, x in features:
+        if mode == "raw" or name != hashed:
+            result.append((hashed, x, "every lane"))
+            continue
+        if mode == "auto":
+            result.append((hashed, math.copysign(math.log1p(abs(x)), x), "linear"))
+        pattern = int.from_bytes(struct.pack("<f", x or 0.0), "little") >> 22
+        h = name ^ (pattern * 0x9E3779B1 & MASK_32)
+        h = (h ^ (h >> 16)) * 0x85EBCA6B & MASK_32
+        h = (h ^ (h >> 13)) * 0xC2B2AE35 & MASK_32
+        result.append((h ^ (h >> 16), 1.0, "bins"))
+    return result
+
+
+@dataclass
+class Mixture:
+    """Learners side by side under Bayesian weights with fixed share; `numbers` as the option."""
+
+    learners: list[Ftrl]
+    share: float
+    numbers: str
+    posterior: list[float] = field(default_factory=list)
+
+    def learn(self, features: Iterable[Feature], label: int, weight: float = 1.0) -> float:
+        """Learn one example; the mixture's probability before learning it."""
+        count = len(self.learners)
+        self.posterior = self.posterior or [1.0 / count] * count
+        seen = numbers_of(self.numbers, features)
+        ps = [learner.learn(seen, label, weight) for learner in self.learners]
+        p = math.fsum(pi * q for pi, q in zip(self.posterior, ps, strict=True))
+        likelihoods = [(q if label else 1.0 - q) ** weight for q in ps]
+        evidence = math.fsum(pi * q for pi, q in zip(self.posterior, likelihoods, strict=True))
+        self.posterior = [
+            (1.0 - self.share) * pi * q / evidence + self.share / count
+            for pi, q in zip(self.posterior, likelihoods, strict=True)
+        ]
         return p
 
 

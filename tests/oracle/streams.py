@@ -15,6 +15,7 @@ from ftrl_core.model import Model
 from ftrl_core.position import Position
 
 Config = Mapping[str, Any]
+ONE_RATE: Config = {"optimizer": {"learning_rate": 0.1}}  # a plain learner, numbers as they are
 
 
 def random_batch(

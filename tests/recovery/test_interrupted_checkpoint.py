@@ -18,10 +18,11 @@ from app.errors import AppendUnknown, LogError
 from app.hub import Hub
 from app.redis_connections import Command
 from app.redis_keys import ModelKeys
+from tests.oracle.streams import ONE_RATE
 from tests.recovery.harness import assert_agree, batch_of, default_of, hub_on
 
 KEYS = ModelKeys("ctr", "default")
-CONFIG = {"table_bits": 15, "deduplication_window": 64}
+CONFIG = {**ONE_RATE, "table_bits": 15, "deduplication_window": 64}
 PAGES = 8
 CALLS = 9  # more than a checkpoint of this size makes
 

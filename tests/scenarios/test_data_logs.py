@@ -25,7 +25,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_examples, plan_entries, whole_request
 from ftrl_core.model import Model
 from tests.oracle.exact import ExactFold
-from tests.oracle.float64 import Ftrl, Hasher, Progressive
+from tests.oracle.float64 import Ftrl, Hasher, Mixture, Progressive
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FIGURES = ("log_loss", "normalized_entropy", "calibration", "base_rate_log_loss")
@@ -118,29 +118,37 @@ def by_model(log: str, config: dict[str, Any]) -> Outcome:
 
 
 def non_zero_of(model: Model) -> int:
-    touched = model.table.cells.reshape(-1, 2)
-    threshold = model.config.optimizer.learning_rate
-    threshold *= model.config.optimizer.l1_regularization_strength
-    return int(np.count_nonzero(np.abs(touched[:, 0]) > np.float32(threshold)))
+    """Weights that are not zero, of all lanes."""
+    z = model.table.cells.reshape(-1, 2, model.config.lanes)[:, 0]
+    l1 = model.config.optimizer.l1_regularization_strength
+    return int(np.count_nonzero(np.abs(z) > np.float32(np.array(model.config.rates) * l1)))
 
 
 def by_oracle(log: str, config: dict[str, Any]) -> Outcome:
     """The same by the oracle, which is told the arguments and nothing else."""
     whole = ModelConfig.from_dict(config)
     o = whole.optimizer
-    oracle = Ftrl(
-        o.learning_rate,
-        o.beta,
-        o.initial_accumulator_value,
-        o.l1_regularization_strength,
-        o.l2_regularization_strength,
-        whole.table_bits,
-    )
+    blind = ["linear", "bins"] if whole.numbers == "auto" and whole.lanes > 1 else ["nothing"]
+    lanes = [
+        Ftrl(
+            rate,
+            o.beta,
+            o.initial_accumulator_value,
+            o.l1_regularization_strength,
+            o.l2_regularization_strength,
+            whole.table_bits,
+            whole.bias_learning_rate,
+            blind[i % len(blind)],
+            whole.scale == "unit",
+        )
+        for i, rate in enumerate(whole.rates)
+    ]
+    oracle = Mixture(lanes, whole.mixture_share or 0.0, whole.numbers)
     hasher, progressive, predictions = Hasher(whole.hash_seed), Progressive(), []
     for label, features in read(log):
         predictions.append(oracle.learn(hasher.features(features), label))
         progressive.score(predictions[-1], label)
-    non_zero = sum(oracle.weight(slot) != 0 for slot in oracle.z if slot >= 0)
+    non_zero = sum(lane.weight(slot) != 0 for lane in lanes for slot in lane.z if slot >= 0)
     return Outcome(predictions, progressive.figures(), non_zero)
 
 

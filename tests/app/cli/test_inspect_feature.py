@@ -61,7 +61,7 @@ def test_record_is_that_of_the_model(redis_server: EmbeddedServer) -> None:
         expected = model.record(name, value)
         assert {key: found[key] for key in expected} == expected
         assert found["position"] == str(model.position)
-    assert json.loads(run("ad=a3", "--redis-url", redis_server.url, "--json").stdout)["n"] > 0
+    assert json.loads(run("ad=a3", "--redis-url", redis_server.url, "--json").stdout)["n"][0] > 0
 
 
 def test_socket_is_found_in_the_data_directory(
