@@ -6,12 +6,13 @@ Labels follow the model's own logit in a stretch and contradict it in the next, 
 to its clamp and back; slots are few, so that every one is hot and most rows hit one slot twice.
 
 The models cover the corners of what a configuration may hold, each argument at its least and its
-most, and everything that a model can be told besides: schedules, a mixture of rates, clipping,
-shrinkage, powers. A configuration that this version refuses is counted and named, never skipped
-in silence. After every chunk, and for every model:
+most, and everything that a model can be told besides: schedules, mixtures of rates, clipping,
+shrinkage, powers, numbers, scale, admission, sampling, rates from counts. A configuration that this
+version refuses is counted and named, never skipped in silence. After every chunk, and for every
+model:
 
     every cell of the table and of the bias is finite, and n is at least 0
-    every probability is strictly between 0 and 1
+    every probability is strictly between 0 and 1, every uncertainty is finite
     the progressive figures are finite
 """
 
@@ -31,9 +32,10 @@ from ftrl_core.errors import BadConfig
 from ftrl_core.features import TINY
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 Config = dict[str, Any]
 
-CHUNK = 20_000
+CHUNK = 5_000
 TABLE_BITS = 4
 FEATURES = 6  # of an example, all with distinct keys
 RATE_MAX = 1e6  # the most that a configuration takes
@@ -43,10 +45,8 @@ EXTREMES = np.array([LIMITS.abs_value, 1.0, TINY], np.float32)
 
 def corners() -> Iterator[Config]:
     """Optimizers at the corners of the ranges."""
-    ends = (0.0, RATE_MAX)
-    for rate, beta, n0, l1, l2 in itertools.product(
-        (1e-300, 1e-6, RATE_MAX), ends, ends, ends, ends
-    ):
+    rates, ends = (1e-300, 1e-6, RATE_MAX), (0.0, RATE_MAX)
+    for rate, beta, n0, l1, l2 in itertools.product(rates, ends, ends, ends, ends):
         yield {
             "learning_rate": rate,
             "beta": beta,
@@ -56,20 +56,54 @@ def corners() -> Iterator[Config]:
         }
 
 
-def others() -> Iterator[Config]:
-    """Optimizers with every other argument that a model may take."""
+def optimizers() -> Iterator[Config]:
+    """Optimizers with every other argument, without a beta or an n0 that would tame them."""
     plain = {"beta": 0.0, "initial_accumulator_value": 0.0}
+    shrinking = {"l2_shrinkage_regularization_strength": RATE_MAX}
     for rate in (1e-12, 1e-3, 0.1, 1.0, 1e3):
         yield {**plain, "learning_rate": rate}
         yield {**plain, "learning_rate": rate, "l1_regularization_strength": 1e-300}
-        yield {**plain, "learning_rate": rate, "l2_shrinkage_regularization_strength": RATE_MAX}
+        yield {**plain, "learning_rate": rate, **shrinking}
         yield {**plain, "learning_rate": rate, "clipvalue": 1e-30}
         yield {**plain, "learning_rate": rate, "clipnorm": 1e30}
+        yield {**plain, "learning_rate": rate, "global_clipnorm": 1e-30, **shrinking}
         yield {**plain, "learning_rate": [1e-12, rate, RATE_MAX]}
-        for power in (0.0, -1e-3, -1.0, -50.0):
+        for power in (0.0, -1e-3, -1.0, -2.0):
             yield {**plain, "learning_rate": rate, "learning_rate_power": power}
         decay = {"initial_learning_rate": rate, "decay_steps": 1000.0, "decay_rate": 1e-3}
         yield {**plain, "learning_rate": {"class_name": "ExponentialDecay", "config": decay}}
+
+
+def options() -> Iterator[Config]:
+    """Configurations with what a model may be told besides its optimizer."""
+    yield {}  # the service's defaults
+    for rate, numbers, scale in itertools.product(
+        (RATE_MAX, [1e-12, 0.1, RATE_MAX]), ("raw", "log_bins", "auto"), ("none", "unit")
+    ):
+        wild = {"learning_rate": rate, "beta": 0.0}
+        yield {"optimizer": wild, "numbers": numbers, "scale": scale, "bias_learning_rate": 1e-300}
+    for share in (0.0, 0.5):
+        wild = {"learning_rate": [1e-300, RATE_MAX], "beta": 0.0}
+        yield {"optimizer": wild, "mixture_share": share, "bias_learning_rate": RATE_MAX}
+    wild = {"learning_rate": 1.0, "beta": 0.0}
+    yield {"optimizer": wild, "admission": {"kind": "poisson", "probability": 1e-300}}
+    yield {"optimizer": wild, "admission": {"kind": "poisson", "probability": 0.5}}
+    yield {"optimizer": wild, "admission": {"kind": "bloom", "count": 254, "bits": 10}}
+    for correction in ("weight", "logit"):
+        yield {"optimizer": wild, "sampling_rate": 1e-4, "sampling_correction": correction}
+    for beta in (1e-300, RATE_MAX):
+        yield {"optimizer": {**wild, "beta": beta}, "rates_from": "counts"}
+
+
+def configurations() -> list[Config]:
+    """All of them."""
+    given = [{"optimizer": optimizer} for optimizer in itertools.chain(corners(), optimizers())]
+    given += options()
+    common = {"table_bits": TABLE_BITS, "deduplication_window": 0}
+    return [
+        {**common, **config, "bias_regularized": number % 2 == 1}
+        for number, config in enumerate(given)
+    ]
 
 
 def rows_with_extremes(rng: np.random.Generator, rows: int) -> tuple[F32, F32]:
@@ -87,10 +121,12 @@ def rows_with_extremes(rng: np.random.Generator, rows: int) -> tuple[F32, F32]:
 def batch(rng: np.random.Generator, model: Model, rows: int) -> ExampleBatch:
     """Rows in canonical form; their labels agree with the model's logit, or all contradict it."""
     values, weights = rows_with_extremes(rng, rows)
+    names = np.tile(np.arange(FEATURES, dtype=np.uint32), rows)
     hashes = rng.integers(0, 1 << 32, values.size, dtype=np.uint32)
+    hashes = np.where(rng.random(values.size) < 0.5, names, hashes)  # a number has its name's hash
     whole = ExampleBatch(
         np.arange(0, values.size + 1, FEATURES, dtype=np.int64),
-        np.tile(np.arange(FEATURES, dtype=np.uint32), rows),
+        names,
         hashes,
         values.ravel(),
         np.zeros(rows, np.uint8),
@@ -116,13 +152,15 @@ class Tally:
     clamped: int = 0  # predictions within 1e-9 of the clamp's
     greatest_state: float = 0.0
 
-    def look(self, model: Model, predictions: npt.NDArray[np.float64], named: str) -> None:
+    def look(self, model: Model, predictions: F64, uncertain: F64, named: str) -> None:
         """Check what must hold after a chunk, and count."""
         state = (model.table.cells, model.bias)
         if not all(np.isfinite(array).all() for array in state):
             self.broken.append(f"state is not finite: {named}")
         if not ((predictions > 0.0) & (predictions < 1.0)).all():
             self.broken.append(f"a probability is not inside (0, 1): {named}")
+        if not (np.isfinite(uncertain) & (uncertain >= 0.0)).all():
+            self.broken.append(f"an uncertainty is not finite: {named}")
         figures = model.stats()
         numbers = [x for x in figures.values() if isinstance(x, float)]
         if not all(math.isfinite(x) for x in numbers):
@@ -140,13 +178,7 @@ class Tally:
 def models(tally: Tally) -> list[Model]:
     """A model for every configuration that this version takes; the others are noted."""
     made = []
-    for number, optimizer in enumerate([*corners(), *others()]):
-        config = {
-            "table_bits": TABLE_BITS,
-            "deduplication_window": 0,
-            "bias_regularized": number % 2 == 1,
-            "optimizer": optimizer,
-        }
+    for config in configurations():
         try:
             made.append(Model(config))
         except BadConfig as error:
@@ -164,8 +196,10 @@ def measure(examples: int, seed: int, chunk: int = CHUNK) -> Tally:
         for number, model in enumerate(made):
             rows = min(chunk, examples - tally.examples)
             if rows > 0:
-                predictions = model.learn(batch(rng, model, rows))
-                tally.look(model, predictions, f"model {number}: {model.config.optimizer}")
+                rows_to_learn = batch(rng, model, rows)
+                uncertain = model.uncertainty(rows_to_learn)
+                predictions = model.learn(rows_to_learn)
+                tally.look(model, predictions, uncertain, f"model {number}: {model.config}")
     return tally
 
 

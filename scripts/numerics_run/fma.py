@@ -25,19 +25,33 @@ ROWS = 20_000
 FEATURES = 12
 POINTS = 20_000
 GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-OPTIMIZERS: tuple[dict[str, Any], ...] = (
-    {"learning_rate": 0.1},
-    {
-        "learning_rate": 0.05,
-        "beta": 0.3,
-        "initial_accumulator_value": 0.1,
-        "l1_regularization_strength": 0.2,
-        "l2_regularization_strength": 0.1,
+RATE = {"learning_rate": 0.1}
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "the service's defaults": {},
+    "one rate": {"optimizer": RATE},
+    "l1, l2, n0": {
+        "optimizer": {
+            **RATE,
+            "initial_accumulator_value": 0.1,
+            "l1_regularization_strength": 0.2,
+            "l2_regularization_strength": 0.1,
+        }
     },
-)
+    "power, shrinkage, clipnorm, schedule": {
+        "optimizer": {
+            "learning_rate": {
+                "class_name": "CosineDecay",
+                "config": {"initial_learning_rate": 0.2, "decay_steps": 30_000.0},
+            },
+            "learning_rate_power": -0.4,
+            "l2_shrinkage_regularization_strength": 1e-3,
+            "clipnorm": 0.8,
+        }
+    },
+}
 
 
-def hashes(seed: int) -> dict[str, str]:
+def found_hashes(seed: int) -> dict[str, str]:
     """Digests of folds of a seeded stream, and hashes of predictions and of function values."""
     import numpy as np
 
@@ -45,22 +59,25 @@ def hashes(seed: int) -> dict[str, str]:
 
     rng = np.random.default_rng(seed)
     count = ROWS * FEATURES
+    names = np.tile(np.arange(FEATURES, dtype=np.uint32), ROWS)
+    hashes = (rng.zipf(1.2, count) % 5_000).astype(np.uint32)
+    numeric = rng.random(count) < 0.2  # a number has its name's hash
     values = np.where(rng.random(count) < 0.5, 1.0, rng.normal(0.0, 2.0, count))
     batch = ExampleBatch(
         np.arange(0, count + 1, FEATURES, dtype=np.int64),
-        np.tile(np.arange(FEATURES, dtype=np.uint32), ROWS),
-        (rng.zipf(1.2, count) % 5_000).astype(np.uint32),
+        names,
+        np.where(numeric, names, hashes),
         values.astype(np.float32),
         (rng.random(ROWS) < 0.3).astype(np.uint8),
         rng.choice([0.5, 1.0, 2.0], ROWS).astype(np.float32),
         np.zeros(ROWS, np.uint64),
     )
     found = {}
-    for number, optimizer in enumerate(OPTIMIZERS):
-        model = Model({"table_bits": 12, "deduplication_window": 0, "optimizer": optimizer})
+    for name, config in CONFIGURATIONS.items():
+        model = Model({"table_bits": 12, "deduplication_window": 0, **config})
         predictions = model.learn(batch)
-        found[f"digest {number}"] = model.digest()
-        found[f"predictions {number}"] = hashlib.sha256(predictions.tobytes()).hexdigest()[:32]
+        found[f"{name}: digest"] = model.digest()
+        found[f"{name}: predictions"] = hashlib.sha256(predictions.tobytes()).hexdigest()[:32]
     points = rng.uniform(-15.0, 15.0, POINTS)
     for function in (numbers.exp, numbers.sigmoid, numbers.log):
         arguments = np.abs(points) if function is numbers.log else points
@@ -113,4 +130,4 @@ def report(seed: int) -> bool:
 if __name__ == "__main__":
     import app  # noqa: F401 - chooses the kernel cache, before numba is imported
 
-    print(json.dumps({"target": target(), "hashes": hashes(int(sys.argv[1]))}))
+    print(json.dumps({"target": target(), "hashes": found_hashes(int(sys.argv[1]))}))

@@ -18,7 +18,7 @@ def test_extreme_examples_break_nothing(seed: int) -> None:
     tally = adversarial.measure(80_000, seed, chunk=500)
     assert tally.broken == []
     assert tally.examples == 80_000
-    assert tally.models >= len(list(adversarial.corners()))
+    assert tally.refused == []
     assert tally.clamped > 0, "nothing was driven to the clamp: the stream is too tame"
     assert tally.greatest_state > 1e18, "no state grew large: the stream is too tame"
 
