@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from scripts.contest_run import ours, river_ftrl, sklearn_sgd, vowpal_wabbit
 from scripts.contest_run.ours import F64
-from scripts.contest_run.peer import Example, Peer, written
+from scripts.contest_run.peer import Example, Peer, worth_measuring, written
 from scripts.contest_run.sources import STREAMS, Stream
 
 CLAIM = 1.005
@@ -41,7 +41,8 @@ def meet(peer: Peer, examples: Sequence[Example], dense: bool, mine: F64) -> Res
     examples = examples[: peer.rows]
     loss = peer.prepare(examples, dense)
     default = loss(peer.default)
-    figures = [(loss(point), written(point)) for point in peer.grid]
+    points = worth_measuring(peer, examples, dense)
+    figures = [(loss(point), written(point)) for point in points]
     best, point = min([*figures, (default, written(peer.default))])
     return Result(peer, len(examples), float(mine[: len(examples)].mean()), default, best, point)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 GRID_MAX = 60
+SHORTLIST = 4
 Example = Mapping[str, Any]
 Point = Mapping[str, Any]  # arguments of the peer, by the peer's own names
 Loss = Callable[[Point], float]  # mean progressive log loss in nats at a point
@@ -17,6 +18,8 @@ class Peer:
     """A peer with its grid.
 
     prepare(examples, dense) reads the records once and gives the function from a point to a loss.
+    Where an exact figure is dear, `rough` does the same with older predictions: the grid is ranked
+    by it, and only its first SHORTLIST points are measured by `prepare`.
     """
 
     name: str
@@ -24,9 +27,17 @@ class Peer:
     grid: tuple[Point, ...]
     default: Point
     rows: int | None = None  # only the first so many rows; None: all
+    rough: Callable[[Sequence[Example], bool], Loss] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.grid) <= GRID_MAX, self.name
+
+
+def worth_measuring(peer: Peer, examples: Sequence[Example], dense: bool) -> Sequence[Point]:
+    """The points of the grid whose loss is to be measured."""
+    if peer.rough is None:
+        return peer.grid
+    return sorted(peer.grid, key=peer.rough(examples, dense))[:SHORTLIST]
 
 
 def categories(example: Example) -> list[str]:

@@ -4,7 +4,7 @@ A category is a column of DictVectorizer, made from the whole stream beforehand 
 its favour). In a dense stream numbers go through StandardScaler, fitted up to and including the
 batch. A call costs more than its examples do, so they go in batches: of 1 in streams of up to
 2,000 rows, of 10 up to 50,000, of 100 beyond. Inside a batch it still learns one example after the
-other; only the predictions are older.
+other; only the predictions are older. The grid is ranked with ROUGH_CALLS batches a stream.
 """
 
 from __future__ import annotations
@@ -39,14 +39,22 @@ GRID: tuple[Point, ...] = (
 )
 
 
-def batch_size(rows: int) -> int:
-    """Rows a call of partial_fit."""
-    return 1 if rows <= 2_000 else 10 if rows <= 50_000 else 100
+ROUGH_CALLS = 100
 
 
 def prepare(examples: Sequence[Example], dense: bool) -> Loss:
     """The function from a point to the mean loss."""
-    size = batch_size(len(examples))
+    rows = len(examples)
+    return _loss(examples, dense, 1 if rows <= 2_000 else 10 if rows <= 50_000 else 100)
+
+
+def rough(examples: Sequence[Example], dense: bool) -> Loss:
+    """The same with larger batches."""
+    return _loss(examples, dense, max(1, len(examples) // ROUGH_CALLS))
+
+
+def _loss(examples: Sequence[Example], dense: bool, size: int) -> Loss:
+    """The loss with batches of `size` rows."""
     matrix = _matrix(examples, dense, size)
     labels = np.array([example["label"] for example in examples])
     starts = range(0, len(examples), size)
@@ -87,4 +95,4 @@ def _matrix(examples: Sequence[Example], dense: bool, size: int) -> sparse.csr_m
     return sparse.hstack([matrix, np.nan_to_num(columns)], format="csr")
 
 
-PEERS = (Peer("scikit-learn SGD", prepare, GRID, default={}),)
+PEERS = (Peer("scikit-learn SGD", prepare, GRID, default={}, rough=rough),)
