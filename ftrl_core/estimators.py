@@ -27,7 +27,7 @@ ARGUMENTS = (
 
 
 def config_of(estimator: Any) -> ModelConfig:
-    """The configuration of an estimator's attributes; BadConfig (a ValueError) names a wrong one."""
+    """The configuration of an estimator; BadConfig (a ValueError) names a wrong argument."""
     optimizer = {name: getattr(estimator, name) for name in ARGUMENTS}
     for name in ("learning_rate", "beta"):
         if getattr(estimator, name) is not None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
 from river import base
 
 from ftrl_core.batch import ExampleBatch
@@ -21,9 +20,10 @@ from ftrl_core.estimators import config_of, model_from_bytes, model_to_bytes
 from ftrl_core.model import Model
 
 Features = Mapping[Any, Any]
+Frame = Any  # pandas' DataFrame and Series: River does without pandas until one is given
 
 
-class FtrlClassifier(base.MiniBatchClassifier):  # type: ignore[misc]
+class FtrlClassifier(base.MiniBatchClassifier):
     """FTRL-Proximal for a target of True and False (or 1 and 0).
 
     learning_rate None is the service's default that needs no tuning; a number, a list (a mixture)
@@ -81,15 +81,15 @@ class FtrlClassifier(base.MiniBatchClassifier):  # type: ignore[misc]
         p = float(self._predict([x])[0])
         return {False: 1.0 - p, True: p}
 
-    def learn_many(self, X: pd.DataFrame, y: pd.Series) -> None:  # noqa: N803
+    def learn_many(self, X: Frame, y: Frame) -> None:  # noqa: N803
         """Learn the rows of a frame one after the other, as `learn_one` would."""
         pairs = zip(X.to_dict("records"), y.tolist(), strict=True)
         self._learn([{"features": _named(x), "label": int(bool(label))} for x, label in pairs])
 
-    def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803
+    def predict_proba_many(self, X: Frame) -> Frame:  # noqa: N803
         """A frame with columns False and True and the index of X; changes nothing."""
         p = self._predict(X.to_dict("records"))
-        return pd.DataFrame({False: 1.0 - p, True: p}, index=X.index)
+        return type(X)({False: 1.0 - p, True: p}, index=X.index)
 
     def _learn(self, examples: list[dict[str, Any]]) -> None:
         seed = self.model.config.hash_seed
