@@ -21,7 +21,7 @@ _OWN = ("alpha", "beta", "l1", "l2")
 GRID: tuple[Point, ...] = tuple(
     {"alpha": alpha, "beta": beta, "l2": l2, "intercept_lr": intercept}
     for alpha, beta, l2, intercept in itertools.product(
-        (0.01, 0.03, 0.1, 0.3, 1, 3, 10), (0.1, 1), (0, 0.1), (0.01, 0.1)
+        (0.03, 0.1, 0.3, 1, 3, 10, 30), (0.1, 1), (0, 0.1), (0.01, 0.1)
     )
 )
 

@@ -32,7 +32,7 @@ GRID: tuple[Point, ...] = (
     *(
         {"learning_rate": "invscaling", "eta0": eta, "power_t": power, "alpha": alpha}
         for eta, power, alpha in itertools.product(
-            (0.03, 0.1, 0.3, 1, 3, 10, 30), (0.25, 0.5), (1e-6, 1e-5)
+            (0.1, 0.3, 1, 3, 10, 30, 100), (0.25, 0.5), (1e-6, 1e-5)
         )
     ),
     *({"learning_rate": "optimal", "alpha": alpha} for alpha in (*_ALPHAS, 1e-3, 1e-2)),

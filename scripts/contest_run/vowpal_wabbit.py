@@ -24,7 +24,7 @@ _COMMON = "--quiet --no_stdin --loss_function logistic -b 22"
 SGD_GRID: tuple[Point, ...] = tuple(
     {"-l": rate, "--power_t": power, "--initial_t": t}
     for rate, power, t in itertools.product(
-        (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20), (0, 0.3, 0.5), (0, 1)
+        (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50), (0, 0.3, 0.5), (0, 1)
     )
 )
 FTRL_GRID: tuple[Point, ...] = tuple(
