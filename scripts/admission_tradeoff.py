@@ -94,11 +94,11 @@ def row_of(stream: str, rule: str, outcome: Outcome, base: Outcome, paper: str) 
     saved = 100.0 * (outcome.slots / base.slots - 1.0)
     loss = 100.0 * (outcome.log_loss / base.log_loss - 1.0)
     auc = 100.0 * (outcome.auc_loss / base.auc_loss - 1.0)
-    changes = "" if outcome is base else f"{saved:+.1f} % | {loss:+.3f} % | {auc:+.3f} %"
-    return (
-        f"| {stream} | {rule} | {outcome.slots:,} | {changes or ' | | '} "
-        f"| {outcome.log_loss:.5f} | {paper} |"
-    )
+    changes = [f"{saved:+.1f} %", f"{loss:+.3f} %", f"{auc:+.3f} %"]
+    if outcome is base:
+        changes = ["", "", ""]
+    cells = [stream, rule, f"{outcome.slots:,}", *changes, f"{outcome.log_loss:.5f}", paper]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(
@@ -108,7 +108,7 @@ def main(
     """Print the table."""
     print(f"{examples:,} Zipf examples, seed {seed}, 2^{TABLE_BITS} slots\n")
     print(
-        "| stream | admitted | slots in use | slots | log loss | AUC loss | log loss "
+        "| stream | admitted | slots in use | slots | log loss | AUC loss | log loss in nats "
         "| the paper: memory, AUC loss |\n|---|---|---|---|---|---|---|---|"
     )
     for name in ["Zipf", *(n for n in data_logs.LOGS if data_logs.missing(n) is None)]:
