@@ -7,7 +7,8 @@ a float32, and most coordinates are met once. Labels come from a logistic truth 
 is run twice, at a click rate of some per cent and below one per cent: the rarer a click, the
 smaller most steps of n.
 
-Three folds of the same formulas, the order of the examples, and the loss, all in this file but one:
+Models: one learning rate with values as they are, and the service's defaults (a mixture of rates,
+examples scaled to length one). Three folds of the same formulas, two of them in this file:
 
     service   ftrl_core.Model: float32 with n rounded up or down by a deterministic dither
     float64   z, n and every step in float64: the truth
@@ -18,6 +19,7 @@ The stream is generated in chunks, the same for any number of examples.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +27,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ftrl_core import ExampleBatch, Model
+from ftrl_core import ExampleBatch, Model, ModelConfig
 from ftrl_core.jit import kernel
 
+Config = dict[str, Any]
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -37,8 +40,12 @@ CHUNK = 100_000
 FIELDS = (1, 10, 1_000, 200_000, 200_000, 200_000, 200_000, 1)  # the last is the number
 STARTS = np.concatenate([[0], np.cumsum(FIELDS)[:-1]])
 TABLE_BITS = 20  # every feature has a slot of its own
-ALPHA, BETA = 0.1, 1.0
+NAMES = 1 << 20  # name hashes begin here, beyond every slot, so that no feature is a numeric one
 BOUND = 1e-6
+SETTINGS: dict[str, Config] = {
+    "one rate, 0.1": {"optimizer": {"learning_rate": 0.1}},
+    "the service's defaults": {},
+}
 BASES = (-3.0, -6.0)  # the truth of the coordinate that is in every example
 
 
@@ -51,11 +58,11 @@ class Chunk:
     labels: U8
 
     def batch(self) -> ExampleBatch:
-        """In canonical form: a field's name hash is its place, a feature's hash its slot."""
+        """In canonical form: name hashes rise with the fields, a feature's hash is its slot."""
         rows, width = self.slots.shape
         return ExampleBatch(
             np.arange(0, rows * width + 1, width, dtype=np.int64),
-            np.tile(np.arange(width, dtype=np.uint32), rows),
+            np.tile(np.arange(NAMES, NAMES + width, dtype=np.uint32), rows),
             self.slots.ravel(),
             self.values.ravel(),
             self.labels,
@@ -82,16 +89,19 @@ def chunks(examples: int, seed: int, base: float) -> Iterator[Chunk]:
 
 
 @kernel
-def fold(slots: SLOTS, values: Any, labels: U8, z: Any, n: Any, bias: F64, p: F64) -> None:
+def fold(
+    slots: SLOTS, values: Any, labels: U8, rates: F64, z: Any, n: Any, bias: F64, p: F64
+) -> None:
     """Fold a chunk in the type of z and n, which are changed in place; p before each update.
 
-    values, z, n and the rates must share one type; the bias (z, n) is float64, as in the service.
+    values, z and n share one type; the bias (z, n) is float64, as in the service. rates are the
+    learning rate, beta, and the bias' learning rate.
     """
-    alpha, beta = z.dtype.type(ALPHA), z.dtype.type(BETA)
+    alpha, beta, bias_alpha = z.dtype.type(rates[0]), z.dtype.type(rates[1]), rates[2]
     width = slots.shape[1]
     w = np.empty(width, z.dtype)
     for r in range(slots.shape[0]):
-        bias_w = -bias[0] / (BETA + np.sqrt(bias[1]))
+        bias_w = -bias[0] / (rates[1] + np.sqrt(bias[1]))
         logit = bias_w
         for j in range(width):
             s = slots[r, j]
@@ -108,24 +118,45 @@ def fold(slots: SLOTS, values: Any, labels: U8, z: Any, n: Any, bias: F64, p: F6
             n[s] = grown
         grown64 = bias[1] + residual * residual
         sigma64 = residual * residual / (np.sqrt(grown64) + np.sqrt(bias[1]))
-        bias[0] += ALPHA * residual - sigma64 * bias_w
+        bias[0] += bias_alpha * residual - sigma64 * bias_w
         bias[1] = grown64
 
 
-class PlainFold:
-    """A fold of this file in float32 or float64, round to nearest."""
+@kernel
+def mix(ps: F64, labels: U8, posterior: F64, share: float, out: F64) -> None:
+    """Mix ps [lanes, rows] under the posterior, which is changed in place, into out."""
+    lanes = posterior.size
+    for r in range(labels.size):
+        out[r] = np.sum(posterior * ps[:, r])
+        likely = posterior * (ps[:, r] if labels[r] else 1.0 - ps[:, r])
+        posterior[:] = (1.0 - share) * likely / np.sum(likely) + share / lanes
 
-    def __init__(self, dtype: type[np.floating[Any]]) -> None:
+
+class PlainModel:
+    """A model of this file in float32 or float64, round to nearest: a fold for each rate."""
+
+    def __init__(self, dtype: type[np.floating[Any]], config: ModelConfig) -> None:
+        beta = config.optimizer.beta
         self.dtype = dtype
-        self.z, self.n = np.zeros(sum(FIELDS), dtype), np.zeros(sum(FIELDS), dtype)
-        self.bias = np.zeros(2)
+        self.unit = config.scale == "unit"
+        self.share = float(config.mixture_share or 0.0)
+        self.rates = [np.array([r, beta, config.bias_learning_rate or r]) for r in config.rates]
+        lanes, size = len(self.rates), sum(FIELDS)
+        self.z, self.n = np.zeros((lanes, size), dtype), np.zeros((lanes, size), dtype)
+        self.biases, self.posterior = np.zeros((lanes, 2)), np.full(lanes, 1.0 / lanes)
 
     def learn(self, chunk: Chunk) -> F64:
         """Probabilities before learning."""
-        p = np.empty(chunk.labels.size)
-        values = chunk.values.astype(self.dtype)
-        fold(chunk.slots, values, chunk.labels, self.z, self.n, self.bias, p)
-        return p
+        values = chunk.values.astype(np.float64)
+        if self.unit:
+            values /= np.sqrt((values * values).sum(axis=1, keepdims=True))
+        values = values.astype(self.dtype)
+        rows = chunk.labels.size
+        ps, out = np.empty((len(self.rates), rows)), np.empty(rows)
+        for rates, z, n, bias, p in zip(self.rates, self.z, self.n, self.biases, ps, strict=True):
+            fold(chunk.slots, values, chunk.labels, rates, z, n, bias, p)
+        mix(ps, chunk.labels, self.posterior, self.share, out)
+        return out
 
 
 def loss_sum(p: F64, labels: U8) -> float:
@@ -148,21 +179,20 @@ class Figures:
         return loss / self.float64 - 1.0
 
 
-def measure(examples: int, seed: int, base: float = BASES[0]) -> Figures:
-    """All three folds over the stream."""
-    rates = {"learning_rate": ALPHA, "beta": BETA, "initial_accumulator_value": 0.0}
-    optimizer = {**rates, "l1_regularization_strength": 0.0, "l2_regularization_strength": 0.0}
-    service = Model({"table_bits": TABLE_BITS, "deduplication_window": 0, "optimizer": optimizer})
-    float64, plain = PlainFold(np.float64), PlainFold(np.float32)
+def measure(examples: int, seed: int, settings: Config, base: float) -> Figures:
+    """All three folds over the stream, of a model with these settings."""
+    service = Model({"table_bits": TABLE_BITS, "deduplication_window": 0, **settings})
+    exact = PlainModel(np.float64, service.config)
+    plain = PlainModel(np.float32, service.config)
     losses, clicks = np.zeros(3), 0
     for chunk in chunks(examples, seed, base):
-        predictions = (service.learn(chunk.batch()), float64.learn(chunk), plain.learn(chunk))
+        predictions = (service.learn(chunk.batch()), exact.learn(chunk), plain.learn(chunk))
         losses += [loss_sum(p, chunk.labels) for p in predictions]
         clicks += int(chunk.labels.sum())
     hottest = {
-        "service": float(service.table.cells[1]),
-        "float64": float(float64.n[0]),
-        "plain": float(plain.n[0]),
+        "service": float(service.table.cells[service.config.lanes]),  # after z of every lane
+        "float64": float(exact.n[0, 0]),
+        "plain": float(plain.n[0, 0]),
     }
     service_loss, float64_loss, plain_loss = (losses / examples).tolist()
     return Figures(service_loss, float64_loss, plain_loss, clicks / examples, hottest)
@@ -171,15 +201,15 @@ def measure(examples: int, seed: int, base: float = BASES[0]) -> Figures:
 def report(examples: int, seed: int) -> bool:
     """Print the figures; whether the service is within the bound."""
     print(f"{examples} examples, seed {seed}\n")
-    columns = ["click rate", "log loss, float64", "service, relative", "without dither, relative"]
-    columns += ["hottest n, float64", "service", "without dither"]
+    columns = ["model", "click rate", "log loss, float64", "service, relative"]
+    columns += ["without dither, relative", "hottest n, float64", "service", "without dither"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     holds = True
-    for base in BASES:
-        f = measure(examples, seed, base)
+    for (name, settings), base in itertools.product(SETTINGS.items(), BASES):
+        f = measure(examples, seed, settings, base)
         losses = f"{f.float64:.12f} | {f.off(f.service):+.2e} | {f.off(f.plain):+.2e}"
         hottest = (f.hottest[name] for name in ("float64", "service", "plain"))
         cells = " | ".join(f"{n:.3f}" for n in hottest)
-        print(f"| {f.click_rate:.4f} | {losses} | {cells} |", flush=True)
+        print(f"| {name} | {f.click_rate:.4f} | {losses} | {cells} |", flush=True)
         holds &= abs(f.off(f.service)) <= BOUND
     return holds

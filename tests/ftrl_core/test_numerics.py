@@ -7,8 +7,9 @@ import pytest
 from scripts.numerics_run import adversarial, exp, fma, zipf
 
 
-def test_log_loss_is_that_of_a_float64_fold(seed: int) -> None:
-    figures = zipf.measure(40_000, seed)
+@pytest.mark.parametrize("model", zipf.SETTINGS)
+def test_log_loss_is_that_of_a_float64_fold(model: str, seed: int) -> None:
+    figures = zipf.measure(40_000, seed, zipf.SETTINGS[model], zipf.BASES[0])
     assert 0.02 < figures.click_rate < 0.5
     assert abs(figures.off(figures.service)) <= zipf.BOUND
     assert figures.hottest["service"] == pytest.approx(figures.hottest["float64"], rel=1e-4)
