@@ -4,8 +4,9 @@ Redis is never faked: a fake would agree with our misunderstandings. The bundled
 about 0.1 s, so each test that asks for `redis_url` gets a server of its own. Tests marked `compat`
 run a second time on `redis-server` from PATH (Debian's 7.0), or skip by name where there is none.
 
-Kernels are compiled by the first run only: importing `app` below, before numba is imported, chooses
-a cache in the checkout, which the processes that a test starts inherit through the environment.
+Kernels are compiled by the first run only, before its first test, so that none is late for it:
+importing `app` below, before numba is imported, chooses a cache in the checkout, which the
+processes that a test starts inherit through the environment.
 """
 
 import os
@@ -18,8 +19,14 @@ from pathlib import Path
 import pytest
 
 from app.embedded_server import EmbeddedServer
+from ftrl_core.warmup import warm_up
 
 REPORT_SEED = pytest.StashKey[int]()
+
+
+def pytest_sessionstart() -> None:
+    """Compile every kernel, outside of any test's time limit."""
+    warm_up()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
