@@ -29,7 +29,7 @@ CORE_STANDARD = {
 # Of these modules, which can do more, the core may use these names only.
 CORE_NAMES = {"io": {"BytesIO"}, "sys": {"byteorder"}}
 # Adapters are the only files of the core that import their library.
-ADAPTERS = {"ftrl_core/sklearn.py": {"sklearn"}, "ftrl_core/river.py": {"river"}}
+ADAPTERS = {"ftrl_core/sklearn.py": {"sklearn", "scipy"}, "ftrl_core/river.py": {"river"}}
 NOT_OURS = {".lock", ".gz", ".png", ".ico", ".woff2"}
 # Spelled in pieces, so that this file does not find itself.
 UNFINISHED = ("TO" + "DO", "FIX" + "ME")
