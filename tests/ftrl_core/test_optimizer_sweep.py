@@ -7,7 +7,7 @@ from scripts.optimizer_sweep import WITHIN, lines, sweep
 
 
 def test_random_configurations_agree_with_the_oracle(seed: int) -> None:
-    worst = sweep(seed, range(200))
+    worst = sweep(seed, 200)
     print("\n".join(lines(worst, seed, 200)))
     assert worst.error <= WITHIN
     assert all(worst.kinds[f"mode {mode}"] for mode in BATCH_MODES)
