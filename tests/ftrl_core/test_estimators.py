@@ -128,8 +128,8 @@ def test_a_copy_goes_on_as_the_original(seed: int) -> None:
         assert twin.model_.state_digest() == again.model_.state_digest()
     river = RiverClassifier()
     river.learn_one({"a": 1.5}, True)
-    twin = copy.deepcopy(river)
-    assert twin.model.state_digest() == river.model.state_digest()
+    river_twin = copy.deepcopy(river)
+    assert river_twin.model.state_digest() == river.model.state_digest()
 
 
 def test_fit_depends_on_content_and_not_on_order(seed: int) -> None:
