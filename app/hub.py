@@ -20,6 +20,7 @@ from app.checkpoint_garbage import CheckpointGarbage
 from app.checkpoint_store import CheckpointStore
 from app.checkpointing import CheckpointOptions
 from app.errors import Conflict, LogError, ModelExists, ModelNotFound, Unavailable
+from app.failpoints import failpoint
 from app.known_models import KnownModels
 from app.model_index import ModelIndex
 from app.redis_connections import RedisConnections
@@ -211,6 +212,7 @@ class Hub:
         incarnation, nonce = secrets.token_hex(8), secrets.token_hex(8)
         try:
             await self._index.create(name, incarnation, nonce, payload, json.dumps(whole))
+            failpoint("model.made")
         except ModelExists as error:
             if error.deleting:
                 await self._remove(name, error.incarnation)
@@ -226,18 +228,24 @@ class Hub:
 
     async def _delete(self, replica: ModelReplica) -> None:
         replica.require_model()
+        failpoint("delete.before")
         await replica.append_delete()
+        failpoint("delete.appended")
         await replica.close()
+        failpoint("delete.closed")
         self._replicas.pop(replica.name, None)
         self._known.forget(replica.name)
+        failpoint("delete.forgotten")
         await self._remove(replica.name, replica.incarnation)
 
     async def _remove(self, name: str, incarnation: str) -> None:
         """Take away what is left of a deleted model; done again, it does nothing."""
         await self._index.bury(name, incarnation)
+        failpoint("delete.buried")
         keys = ModelKeys(self.settings.key_prefix, name)
         store = CheckpointStore(self.connections, keys, incarnation)
         await CheckpointGarbage(store).drop_all()
+        failpoint("delete.dropped")
         await self._index.finish_delete(name, incarnation)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:

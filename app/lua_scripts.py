@@ -29,6 +29,7 @@ from app.errors import (
     WrongEpoch,
     WrongIncarnation,
 )
+from app.failpoints import failpoint
 from app.redis_connections import Argument, Command, RedisConnections, as_log_error
 
 
@@ -39,6 +40,7 @@ class Script:
         folder = files("app") / "lua"
         self.text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+        self._before, self._after = f"{name}.before", f"{name}.after"
 
     def command(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Command:
         """The EVALSHA command of one call."""
@@ -49,10 +51,12 @@ class Script:
     ) -> list[Any]:
         """Call once; the words after 'ok'. Raises the error that the refusal stands for."""
         command = self.command(keys, arguments)
+        failpoint(self._before)
         try:
             reply = await connections.write_command(*command)
         except NoScriptError:
             reply = await self._load_and_call(connections, command)
+        failpoint(self._after)
         return accepted(reply)
 
     async def call_many(
@@ -62,10 +66,12 @@ class Script:
 
         Raises the first error after every reply has been read.
         """
+        failpoint(self._before)
         replies = await connections.write_commands(commands)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self.load(connections)
             replies = await connections.write_commands(commands)
+        failpoint(self._after)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise as_log_error(reply) from reply

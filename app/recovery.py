@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
+from app.failpoints import failpoint
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.entry import ControlEntry, decode
 from ftrl_core.errors import BadCheckpoint
@@ -57,6 +58,7 @@ class Loaded:
 
 async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loaded:
     """The model of the newest readable checkpoint. Raises Unloadable and what the stores raise."""
+    failpoint("recovery.begun")
     for kept in await store.kept():
         try:
             return await _touched(await _load_manifest(event_log, store, kept))
@@ -72,6 +74,7 @@ async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loade
 async def load_restore(store: CheckpointStore, generation: str) -> Model:
     """The model that a restore entry names; BadCheckpoint when it is not there in full."""
     content = await store.read_manifest(generation)
+    failpoint("restore.loading")
     if content is None:
         raise BadCheckpoint(f"the manifest of restore {generation} is missing")
     loader = Loader(Manifest.decode(content))
@@ -80,6 +83,7 @@ async def load_restore(store: CheckpointStore, generation: str) -> Model:
     except _Missing as error:
         raise BadCheckpoint(f"a page of restore {generation} is missing") from error
     model = await asyncio.to_thread(loader.finish)
+    failpoint("restore.loaded")
     await asyncio.to_thread(model.table.touch_memory)
     return model
 
@@ -99,10 +103,12 @@ async def _from_the_beginning(event_log: EventLog, head: Head) -> Loaded:
 
 async def _load_manifest(event_log: EventLog, store: CheckpointStore, kept: KeptManifest) -> Loaded:
     loader = Loader(Manifest.decode(kept.manifest))
+    failpoint("recovery.manifest")
     for _ in range(RETARGETS_MAX):
         try:
             await _fill(store, loader)
             tail = await _tail(event_log, loader.manifest.position)
+            failpoint("recovery.tail")
         except _Missing as missing:
             newest = await store.newest()
             if newest is None or newest.generation == kept.generation:
@@ -129,7 +135,9 @@ async def _tail(event_log: EventLog, position: Position) -> list[LogEntry]:
 
 async def _fill(store: CheckpointStore, loader: Loader) -> None:
     await _fetch(store, loader, is_page=False)
+    failpoint("recovery.segments")
     await _fetch(store, loader, is_page=True)
+    failpoint("recovery.pages")
 
 
 async def _fetch(store: CheckpointStore, loader: Loader, *, is_page: bool) -> None:

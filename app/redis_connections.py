@@ -33,6 +33,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import AppendUnknown, ForeignKey, LogError, RedisAway, ServerRefused
+from app.failpoints import failpoint
 from app.server_facts import ServerFacts, read_server_facts
 
 WRONG_TYPE = "WRONGTYPE"
@@ -88,7 +89,9 @@ class RedisConnections:
         exception. Raises RedisAway or AppendUnknown when the connection fails.
         """
         try:
-            return await _exchange(self.write, commands)
+            replies = await _exchange(self.write, commands, writes=True)
+            failpoint("redis.answered")
+            return replies
         except _Undelivered as error:
             raise RedisAway(f"Redis at {self.url_masked} cannot be reached: {error}") from error
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
@@ -145,7 +148,9 @@ def _client(url: str, socket_timeout: float | None) -> Redis:
     return Redis.from_pool(pool)
 
 
-async def _exchange(client: Redis, commands: Sequence[Command]) -> list[Any]:
+async def _exchange(
+    client: Redis, commands: Sequence[Command], *, writes: bool = False
+) -> list[Any]:
     """Send all, read all; ResponseErrors are returned in place, other failures raised."""
     pool = client.connection_pool
     try:
@@ -154,6 +159,8 @@ async def _exchange(client: Redis, commands: Sequence[Command]) -> list[Any]:
         raise _Undelivered(_text(error)) from error
     try:
         await connection.send_packed_command(connection.pack_commands(commands))
+        if writes:
+            failpoint("redis.sent")
         replies: list[Any] = []
         for _ in commands:
             try:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from app.errors import AppendUnknown, LogError, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
 from app.event_log import Append, Appended, Control, EventLog, LogEntry
+from app.failpoints import failpoint
 from app.folding import Doubt, Follower
 from ftrl_core.entry import decode
 from ftrl_core.model import Applied
@@ -81,6 +82,7 @@ class Writer:
         """
         decoded = [decode(payload) for payload, _ in entries]
         appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
+        failpoint("fold.begun")
         follower = self._follower
         previous = (appended.previous.seq, appended.previous_nonce)
         if previous != (follower.loaded.position.seq, follower.nonce):
@@ -92,14 +94,17 @@ class Writer:
         for place, (payload, nonce) in enumerate(entries):
             if place:
                 await asyncio.sleep(0)  # a prediction may come in between
+                failpoint("fold.between")
             position = Position(appended.first.epoch, appended.first.seq + place)
             time_ms = appended.time_ms[place]
             entry = LogEntry(position, nonce, follower.nonce, time_ms, payload)
             folded.append((position, follower.fold_own(entry, decoded[place])))
+            failpoint("fold.own")
         return folded
 
     async def _fold_by_reading(self, nonces: list[str]) -> list[tuple[Position, Applied]]:
         """Somebody else's entries came before ours: fold all of them from the log."""
+        failpoint("fold.others")
         follower = self._follower
         follower.keep_nonces = set(nonces)
         try:
@@ -149,3 +154,4 @@ class Writer:
                 if time.monotonic() > deadline:
                     raise AppendUnknown(str(error)) from error
             await asyncio.sleep(REPEAT_PAUSE_SECONDS)
+            failpoint("append.repeated")
