@@ -24,9 +24,7 @@ from scripts.crash_scenarios.cluster import Cluster, Fault, hasten
 from scripts.crash_scenarios.scenarios import calls, emptied, lag, rollback
 from scripts.crash_scenarios.scenarios_of_content import damage, restore, upload
 
-SCENARIOS = {
-    run.__name__: run for run in (calls, rollback, lag, damage, restore, upload, emptied)
-}
+SCENARIOS = {run.__name__: run for run in (calls, rollback, lag, damage, restore, upload, emptied)}
 SEED_SECONDS = 60.0
 
 

@@ -245,9 +245,7 @@ async def checkpoint(node: Node) -> bool:
     return False
 
 
-async def _ask(
-    app: FastAPI, method: str, target: str, body: Any, headers: dict[str, str]
-) -> Reply:
+async def _ask(app: FastAPI, method: str, target: str, body: Any, headers: dict[str, str]) -> Reply:
     path, _, query = target.partition("?")
     raw = isinstance(body, bytes | AsyncIterator)
     if not raw:

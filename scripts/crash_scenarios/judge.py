@@ -161,7 +161,7 @@ def _strict_faults(
     return []
 
 
-async def agree(cluster: Cluster, reading: Reading, *nodes: Node) -> None:
+async def agree(reading: Reading, *nodes: Node) -> None:
     """All nodes have the reference's figures, and one state among them. Raises Fault."""
     wanted = {
         "digest": reading.fold.digest(),

@@ -1,8 +1,8 @@
 """Scenarios in which what is stored is damaged, or replaced by a snapshot.
 
-    damage     a bit of a page, a state segment, a manifest or an entry; an entry nobody can read
-    restore    snapshots of this and of another model restored under traffic, then a fall-back
-    upload     snapshot files damaged, cut short, seen before they are whole
+damage     a bit of a page, a state segment, a manifest or an entry; an entry nobody can read
+restore    snapshots of this and of another model restored under traffic, then a fall-back
+upload     snapshot files damaged, cut short, seen before they are whole
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ async def damage(cluster: Cluster, journal: Journal, draw: random.Random) -> Non
             await cluster.history.tap()
             if model is not None:
                 await cluster.caught_up(cold)
-                await agree(cluster, cluster.history.fold(), *cluster.nodes, cold)
+                await agree(cluster.history.fold(), *cluster.nodes, cold)
             await clients[0].deliver(clients[0].new_request(kind="ids"))
             await checkpoint(cluster.nodes[0])
             await cold.ready()
             await cluster.caught_up(*cluster.nodes, cold)
             await cluster.history.tap()
-            await agree(cluster, cluster.history.fold(), *cluster.nodes, cold)
+            await agree(cluster.history.fold(), *cluster.nodes, cold)
     await finish(cluster, journal, clients, strict=not excused, excused=excused)
 
 
@@ -105,7 +105,7 @@ async def _unreadable(
             raise Fault(f"{seq} cannot be skipped: {reply}")
         await cluster.caught_up(*cluster.nodes, cold)
         await cluster.history.tap()
-        await agree(cluster, cluster.history.fold(), *cluster.nodes, cold)
+        await agree(cluster.history.fold(), *cluster.nodes, cold)
     return frozenset(range(seq, (await cluster.meta("seq"))[0] + 1))
 
 
@@ -181,7 +181,7 @@ async def _fall_back(
         await cold.ready()
         await cluster.caught_up(*cluster.nodes, cold)
         await cluster.history.tap()
-        await agree(cluster, cluster.history.fold(snapshots), *cluster.nodes, cold)
+        await agree(cluster.history.fold(snapshots), *cluster.nodes, cold)
     for _ in range(2):  # two whole manifests again
         await client.deliver(client.new_request(kind="ids"))
         await checkpoint(cluster.nodes[0])
