@@ -42,8 +42,8 @@ async def run_seed(name: str, seed: int) -> tuple[str | None, dict[str, int]]:
             where = traceback.format_exc().strip().splitlines()[-1]
             return f"it hangs: {where}", journal.counts
         except Exception as error:  # noqa: BLE001  whatever breaks is what is looked for
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            return f"{error!r} in {where.name}:{where.lineno}", journal.counts
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            return f"{error!r} in {last.name}:{last.lineno}", journal.counts
         finally:
             with contextlib.suppress(Exception):
                 await cluster.close()

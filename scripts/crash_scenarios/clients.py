@@ -1,9 +1,9 @@
 """Clients that learn and predict at any node, and the journal of all they were told.
 
 Every row of every request has a feature of its own, so that it is found again in the log. There
-are four kinds of requests: with event ids, with an idempotency key, with both, and bare. What may be
-retried is, as a client should: what has ids or a key until it is acknowledged (some give up); what
-is bare only after an answer that says that nothing was learned.
+are four kinds of requests: with event ids, with an idempotency key, with both, and bare. What may
+be retried is, as a client should: what has ids or a key until it is acknowledged (some give up);
+what is bare only after an answer that says that nothing was learned.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,7 +161,7 @@ class Cluster:
         self.settings: dict[str, Any] = {}
         self.disk = Disk(folder)
         retry = Retry(ConstantBackoff(0.02), 50)  # the server is killed now and then
-        self.redis = Redis.from_url(self.disk.url, retry=retry)
+        self.redis: Any = Redis.from_url(self.disk.url, retry=retry)
         self.history = History(self.redis)
         self.nodes: list[Node] = []
         self._colds = 0
@@ -211,7 +212,7 @@ class Cluster:
 
         for node in nodes:
             try:
-                await until_async(lambda n=node: at_head(n), "at the head", WAIT_SECONDS)
+                await until_async(partial(at_head, node), "at the head", WAIT_SECONDS)
             except AssertionError as error:
                 replica = node.replica
                 at = replica.model.position if replica and replica.model else None

@@ -94,8 +94,8 @@ def _occurrences(
     broken: dict[int, str] = {}
     for entry in reading.entries:
         name = mmh3.hash("r", entry.hash_seed, signed=False)
-        for i, row in enumerate(entry.content.rows):
-            hashes = [hashed for n, hashed, _ in row.features if n == name]
+        for i, learned in enumerate(entry.content.rows):
+            hashes = [hashed for n, hashed, _ in learned.features if n == name]
             number, place = markers.get((entry.hash_seed, hashes[0] if hashes else 0), (-1, 0))
             if number < 0:
                 broken[-1] = f"nobody sent row {i} of the entry at {entry.seq}"

