@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import random
@@ -65,16 +66,16 @@ def main() -> int:
     warm_up()
     hasten()
     started, faults, counts, run = time.monotonic(), [], dict[str, int](), 0
-    for seed in range(given.seed, given.seed + given.seeds):
-        for name in given.scenarios:
-            fault, seen = asyncio.run(run_seed(name, seed))
-            run += 1
-            for what, count in seen.items():
-                counts[what] = counts.get(what, 0) + count
-            if fault is not None:
-                faults.append({"scenario": name, "seed": seed, "fault": fault[:400]})
-        if faults and not given.keep_going:
-            break
+    seeds = range(given.seed, given.seed + given.seeds)
+    for seed, name in itertools.product(seeds, given.scenarios):
+        fault, seen = asyncio.run(run_seed(name, seed))
+        run += 1
+        for what, count in seen.items():
+            counts[what] = counts.get(what, 0) + count
+        if fault is not None:
+            faults.append({"scenario": name, "seed": seed, "fault": fault[:400]})
+            if not given.keep_going:
+                break
     report = {
         "run": "crash_scenarios",
         "scenarios": given.scenarios,
