@@ -129,6 +129,11 @@ class Node:
         """Die here and now."""
         self.network.dead.set()
 
+    def deafen(self) -> None:
+        """Lose every message about new entries from here on: they are only hints."""
+        if self.replica is not None:
+            self.replica._owner._tasks[1].cancel()
+
     async def bury(self) -> None:
         """Let nothing of a dead node run on."""
         self.kill()

@@ -64,6 +64,8 @@ async def calls(cluster: Cluster, journal: Journal, draw: random.Random) -> None
     ending, working = time.monotonic() + draw.uniform(0.5, 1.5), set[asyncio.Task[Any]]()
     for node in cluster.nodes:
         node.network.calm = draw.random() < 0.2
+        if draw.random() < 0.3:
+            node.deafen()
     async with Traffic(clients):
         while time.monotonic() < ending:
             await asyncio.sleep(draw.uniform(0.0, 0.06))
@@ -113,6 +115,8 @@ async def rollback(cluster: Cluster, journal: Journal, draw: random.Random) -> N
     idle, other = draw.sample(cluster.nodes, 2)
     busy = Client(journal, draw, lambda: [other])
     assert idle.replica is not None
+    if draw.random() < 0.4:
+        idle.deafen()
     if draw.random() < 0.5:  # it has looked at the head just now
         idle.replica._owner._head_due = time.monotonic() + 1.0
     beyond = draw.choice([-1, 0, 0, 1, 3])

@@ -151,6 +151,8 @@ async def restore(cluster: Cluster, journal: Journal, draw: random.Random) -> No
         sources["foreign"] = await _foreign(cluster, calm, draw)
     await checkpoint(calm)
     wild.network.calm = draw.random() < 0.5
+    if draw.random() < 0.6:
+        wild.deafen()
     for _ in range(draw.randint(1, 2)):
         name = draw.choice([*sources])
         async with Traffic(clients):
