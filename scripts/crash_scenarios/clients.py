@@ -34,6 +34,10 @@ class Ack:
     predictions: list[float | None]
     era: int
 
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.epoch, self.seq
+
 
 @dataclass(eq=False)
 class Request:
