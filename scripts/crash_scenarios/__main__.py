@@ -19,6 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
+from app import recovery
 from ftrl_core.warmup import warm_up
 from scripts.crash_scenarios.clients import Journal
 from scripts.crash_scenarios.cluster import Cluster, Fault, hasten
@@ -26,7 +27,7 @@ from scripts.crash_scenarios.scenarios import calls, emptied, lag, rollback
 from scripts.crash_scenarios.scenarios_of_content import damage, restore, upload
 
 SCENARIOS = {run.__name__: run for run in (calls, rollback, lag, damage, restore, upload, emptied)}
-SEED_SECONDS = 60.0
+SEED_SECONDS = 120.0
 # Where there is one, a disk in memory: a process that is killed loses nothing that it wrote, so
 # waiting for a real disk would show nothing and cost most of the time.
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -67,6 +68,8 @@ def main() -> int:
     parser.add_argument("--logs", action="store_true", help="what the service logs, to stderr")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING if given.logs else logging.CRITICAL + 1)
+    recovery.log.setLevel(logging.ERROR)  # what loaders refuse is looked at
+    recovery.log.propagate = given.logs
     warm_up()
     hasten()
     started, faults, counts, run = time.monotonic(), [], dict[str, int](), 0

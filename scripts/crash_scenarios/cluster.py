@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from app import replica_owner, writing
+from app import recovery, replica_owner, writing
 from app.hub import Hub
 from app.main import create_app
 from app.redis_connections import RedisConnections
@@ -32,7 +33,7 @@ from scripts.crash_scenarios.history import History
 from scripts.crash_scenarios.network import Network
 from tests.recovery.harness import NEVER_SECONDS, Disk, until, until_async
 
-WAIT_SECONDS = 12.0
+WAIT_SECONDS = 20.0
 
 
 class Fault(AssertionError):
@@ -158,6 +159,17 @@ class Node:
         self.app.state.snapshots.close()
 
 
+class _Refusals(logging.Handler):
+    """Collects what loaders say of checkpoints that they will not use."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
 class Cluster:
     """The server, the nodes, and the model's history."""
 
@@ -170,6 +182,13 @@ class Cluster:
         self.history = History(self.redis)
         self.nodes: list[Node] = []
         self._colds = 0
+        self._refusals = _Refusals()
+        recovery.log.addHandler(self._refusals)
+
+    @property
+    def refused(self) -> list[str]:
+        """Checkpoints that a loader would not use, in its words."""
+        return self._refusals.texts
 
     async def start(self, count: int) -> None:
         """Start so many nodes and wait for them."""
@@ -227,6 +246,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Stop all, in whatever state."""
+        recovery.log.removeHandler(self._refusals)
         for node in self.nodes:
             with contextlib.suppress(Exception):
                 await node.bury()

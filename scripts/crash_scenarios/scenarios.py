@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from scripts.crash_scenarios.clients import Client, Journal
 from scripts.crash_scenarios.cluster import Cluster, Fault, Node, checkpoint
+from scripts.crash_scenarios.history import Reading
 from scripts.crash_scenarios.judge import agree, judge, orphans, probe_faults
 from tests.oracle.exact import ExactFold
 
@@ -122,6 +123,9 @@ async def rollback(cluster: Cluster, journal: Journal, draw: random.Random) -> N
     beyond = draw.choice([-1, 0, 0, 1, 3])
     while beyond >= 0 and (await cluster.meta("seq"))[0] < lost + beyond:
         await busy.deliver(busy.new_request(rows=1, kind="ids"))
+    if draw.random() < 0.4:  # and learns, before it has noticed
+        unaware = Client(journal, draw, lambda: [idle])
+        await unaware.deliver(unaware.new_request(rows=1, kind="ids"))
     if draw.random() < 0.6:
         await checkpoint(idle)
     await cluster.caught_up(*cluster.nodes)
@@ -225,12 +229,16 @@ async def finish(
     strict: bool,
     snapshots: dict[int, ExactFold | int] | None = None,
     excused: frozenset[int] = frozenset(),
+    damaged: bool = False,
 ) -> None:
     """End every fault, and compare all with all: replicas, fresh ones, the log, the journal."""
     await cluster.quiet()
-    await _must_checkpoint(cluster)
+    if cluster.draw.random() < 0.5:
+        await _must_checkpoint(cluster)
     async with cluster.cold() as cold:
         await cold.ready()
+        if not damaged and cluster.refused:
+            raise Fault(f"nothing was damaged, and yet: {cluster.refused[0]}")
         acked = [r for r in journal.requests if r.acks and r.covered and r.era == journal.era]
         again = Client(journal, cluster.draw, lambda: [cold])
         for request in cluster.draw.sample(acked, min(4, len(acked))):
@@ -246,12 +254,8 @@ async def finish(
     if faults:
         raise Fault("; ".join(faults[:3]))
     await _must_checkpoint(cluster)
-    (newest,) = await cluster.redis.hmget("{ctr:default}:meta", ["manifest"])
-    await cluster.redis.setrange("{ctr:default}:manifest:" + newest.decode(), 40, b"\xff")
-    async with cluster.cold() as cold:  # on the older manifest, and the log after it
-        await cold.ready()
-        await cluster.caught_up(cold)
-        await agree(reading, cold)
+    if not excused:
+        await _fall_back(cluster, reading)
     for _ in range(2):
         await clients[0].deliver(clients[0].new_request(kind="ids"))
         await _must_checkpoint(cluster)
@@ -260,6 +264,16 @@ async def finish(
     await cluster.history.tap()
     if cluster.history.faults:
         raise Fault(cluster.history.faults[0])
+
+
+async def _fall_back(cluster: Cluster, reading: Reading) -> None:
+    """With the newest manifest damaged, the older one and the log after it serve."""
+    (newest,) = await cluster.redis.hmget("{ctr:default}:meta", ["manifest"])
+    await cluster.redis.setrange("{ctr:default}:manifest:" + newest.decode(), 40, b"\xff")
+    async with cluster.cold() as cold:
+        await cold.ready()
+        await cluster.caught_up(cold)
+        await agree(reading, cold)
 
 
 async def _must_checkpoint(cluster: Cluster) -> None:

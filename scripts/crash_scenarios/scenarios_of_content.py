@@ -59,7 +59,7 @@ async def damage(cluster: Cluster, journal: Journal, draw: random.Random) -> Non
             await cluster.caught_up(*cluster.nodes, cold)
             await cluster.history.tap()
             await agree(cluster.history.fold(), *cluster.nodes, cold)
-    await finish(cluster, journal, clients, strict=not excused, excused=excused)
+    await finish(cluster, journal, clients, strict=not excused, excused=excused, damaged=True)
 
 
 async def _change_a_bit(cluster: Cluster, draw: random.Random, kind: str) -> None:
@@ -165,7 +165,7 @@ async def restore(cluster: Cluster, journal: Journal, draw: random.Random) -> No
             snapshots[seq] = sources[name]
             await asyncio.sleep(draw.uniform(0.0, 0.15))
         await _fall_back(cluster, clients[0], draw, snapshots)
-    await finish(cluster, journal, clients, strict=False, snapshots=snapshots)
+    await finish(cluster, journal, clients, strict=False, snapshots=snapshots, damaged=True)
 
 
 async def _fall_back(

@@ -69,8 +69,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if len(payload) < 8:",
     ),
     mutation(
-        "ids-and-keys-of-one-space",
-        "an idempotency key is remembered after its rows, and not before",
+        "key-of-one-row-forgotten",
+        "the idempotency key of a request of one row is not remembered",
         "ftrl_core/deduplication.py",
         "            if keys[q] and ids.size:\n",
         "            if keys[q] and ids.size and rows[q] > 1:\n",

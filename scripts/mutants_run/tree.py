@@ -16,8 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from numba.core import caching
+
+from app import kernel_cache
 from scripts.mutants_run.mutation import Mutation
 
+_CACHE_FOLDER = caching.UserProvidedCacheLocator.get_suitable_cache_subpath
 PARTS = ("app", "ftrl_core", "scripts", "tests")
 FILES = ("pyproject.toml",)
 WHERE = "import app, ftrl_core, scripts; print(app.__file__, ftrl_core.__file__, scripts.__file__)"
@@ -44,6 +48,17 @@ class Tree:
         for name in FILES:
             shutil.copy2(self.root / name, self.path / name)
         self.run(sys.executable, "-m", "compileall", "-q", *PARTS, write_bytecode=True)
+        self._take_kernels()
+
+    def _take_kernels(self) -> None:
+        """Kernels compiled for the tree serve its copy: sources are the same, times too."""
+        here, there = (
+            cache / _CACHE_FOLDER(str(tree / "ftrl_core" / "jit.py"))
+            for tree in (self.root, self.path)
+            for cache in [tree / ".numba_cache" / kernel_cache.fingerprint(tree / "ftrl_core")]
+        )
+        if here.is_dir():
+            shutil.copytree(here, there, dirs_exist_ok=True)
 
     def run(self, *command: str, write_bytecode: bool = False) -> str:
         """Standard output of a command in the copy; it must succeed."""
