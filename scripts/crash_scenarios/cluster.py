@@ -214,7 +214,7 @@ class Cluster:
     async def quiet(self) -> None:
         """End all faults, start what is dead, and wait until every node is at the head."""
         for number, node in enumerate(self.nodes):
-            node.network.calm, node.network.kill_in = True, None
+            node.network.calm, node.network.kill_in, node.network.over = True, None, True
             node.network.read_seconds = 0.0
             node.network.readable.set()
             if node.is_dead:

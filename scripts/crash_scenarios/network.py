@@ -46,6 +46,7 @@ class Network:
         self.readable.set()
         self.read_seconds = 0.0  # of each read at most
         self.kill_in: int | None = None  # calls until the node dies
+        self.over = False  # nobody dies any more, whatever was drawn before
         self._draw = draw
         self._direct = direct
         self._before_begin = before_begin
@@ -178,5 +179,7 @@ class _Wire:
                     raise RedisConnectionError("the connection broke")
 
     async def _die(self) -> None:
+        if self._network.over:
+            return
         self._network.dead.set()
         await self._network.hang()
