@@ -39,27 +39,33 @@ async def damage(cluster: Cluster, journal: Journal, draw: random.Random) -> Non
         await asyncio.sleep(draw.uniform(0.0, 0.05))
     await cluster.quiet()
     await cluster.history.tap()
+    for kind in draw.sample(["page", "state", "manifest"], 3):
+        await _damaged_checkpoint(cluster, clients[0], draw, kind)
     excused = frozenset[int]()
-    target = draw.choice(["page", "state", "manifest", "entry", "entry", "poison"])
-    journal.count(f"damaged {target}")
-    if target in ("entry", "poison"):
+    target = draw.choice(["entry", "entry", "poison", "nothing"])
+    if target != "nothing":
         excused = await _unreadable(cluster, clients[0], draw, target)
-    else:
-        await _change_a_bit(cluster, draw, target)
-        async with cluster.cold() as cold:
-            await asyncio.sleep(0.2)
-            model = cold.replica.model if cold.replica else None
-            await cluster.history.tap()
-            if model is not None:
-                await cluster.caught_up(cold)
-                await agree(cluster.history.fold(), *cluster.nodes, cold)
-            await clients[0].deliver(clients[0].new_request(kind="ids"))
-            await checkpoint(cluster.nodes[0])
-            await cold.ready()
-            await cluster.caught_up(*cluster.nodes, cold)
+    await finish(cluster, journal, clients, strict=not excused, excused=excused, damaged=True)
+
+
+async def _damaged_checkpoint(
+    cluster: Cluster, client: Client, draw: random.Random, kind: str
+) -> None:
+    """A fresh replica serves rightly or not at all, until one that has it all writes it again."""
+    await _change_a_bit(cluster, draw, kind)
+    async with cluster.cold() as cold:
+        await asyncio.sleep(0.1)
+        if cold.replica is not None and cold.replica.model is not None:
+            await cluster.caught_up(cold)
             await cluster.history.tap()
             await agree(cluster.history.fold(), *cluster.nodes, cold)
-    await finish(cluster, journal, clients, strict=not excused, excused=excused, damaged=True)
+        for _ in range(2):
+            await client.deliver(client.new_request(kind="ids"))
+            await checkpoint(cluster.nodes[0])
+        await cold.ready()
+        await cluster.caught_up(*cluster.nodes, cold)
+        await cluster.history.tap()
+        await agree(cluster.history.fold(), *cluster.nodes, cold)
 
 
 async def _change_a_bit(cluster: Cluster, draw: random.Random, kind: str) -> None:
@@ -83,6 +89,10 @@ async def _unreadable(
 ) -> frozenset[int]:
     """An entry cannot be read: replicas that need it stop before it, until it is skipped."""
     (newest,) = await cluster.meta("manifest_seq")
+    if target != "poison" and newest == cluster.history.entries[-1].seq:
+        await client.deliver(client.new_request(rows=1, kind="ids"))
+        await cluster.caught_up(*cluster.nodes)
+        await cluster.history.tap()
     if target == "poison":
         owner = cluster.nodes[0].replica
         assert owner is not None

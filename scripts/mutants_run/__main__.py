@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sound", action="store_true", help="the tree as it is")
     parser.add_argument("--seed", type=int, default=1, help="the first")
     parser.add_argument("--seeds", type=int, default=25, help="of scenarios at most")
+    parser.add_argument("--scenarios", default="", help="only these, in this order")
     parser.add_argument("--episodes", type=int, default=12, help="of the crash harness at most")
     parser.add_argument("--seconds", type=float, default=600.0, help="for one bug and detector")
     parser.add_argument("--report", type=Path, default=Path("mutants.json"))
@@ -66,7 +67,8 @@ def hunt(tree: Tree, mutation: Mutation, given: argparse.Namespace) -> list[Find
     with tree.planted(mutation):
         for name in given.detectors.split(","):
             seeds = given.episodes if name == "crash" else given.seeds
-            finding = DETECTORS[name].run(tree, given.seed, seeds, given.seconds)
+            options = given.scenarios.split() if name == "scenarios" else []
+            finding = DETECTORS[name].run(tree, given.seed, seeds, given.seconds, *options)
             findings.append(finding)
             said = f"{'FOUND' if finding.found else 'not found'} by {name}"
             said = f"{mutation.name}: {said} in {finding.seeds} seeds, {finding.seconds} s"

@@ -43,11 +43,13 @@ class Detector:
     command: Callable[[int, int], list[str]]  # first seed, seeds
     read: Callable[[dict[str, Any]], tuple[int, str, str]]  # seeds, fault or '', where
 
-    def run(self, tree: Tree, first_seed: int, seeds: int, seconds: float) -> Finding:
-        """Over at most so many seeds and seconds."""
+    def run(
+        self, tree: Tree, first_seed: int, seeds: int, seconds: float, *options: str
+    ) -> Finding:
+        """Over at most so many seeds and seconds; options are passed on."""
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", *self.command(first_seed, seeds)],
+            [sys.executable, "-m", *self.command(first_seed, seeds), *options],
             cwd=tree.path,
             env=tree.environment,
             stdout=subprocess.PIPE,
