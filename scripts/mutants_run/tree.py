@@ -83,6 +83,8 @@ class Tree:
         try:
             for name, text in changed.items():
                 (self.path / name).write_text(text)
+            if not any(kernel_cache.HAS_KERNELS.search(t.encode()) for t in changed.values()):
+                self._take_kernels()
             self.check()
             yield
         finally:
