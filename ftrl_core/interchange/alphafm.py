@@ -12,6 +12,7 @@ is regularised like any other coordinate. (Format and semantics: github.com/Cast
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,10 +72,15 @@ def _check_width(fields: int, line: int) -> None:
         )
 
 
-def write_alphafm(weights: LinearWeights, trained_with: Hyperparameters) -> bytes:
+def write_alphafm(
+    weights: LinearWeights, trained_with: Hyperparameters, learning_rate: float | None = None
+) -> bytes:
     """The text model; z is such that alphaFM, told these arguments (-w_l2 is twice l2), computes
-    the same weights and goes on learning from them. BadWeights for a feature it cannot hold."""
+    the same weights and goes on learning from them. learning_rate, -w_alpha, is the first of
+    trained_with if not given. BadWeights for a feature that the format cannot hold."""
     o = trained_with
+    if learning_rate is not None:
+        o = replace(o, learning_rate=learning_rate)
     if o.learning_rate_power != -0.5:
         raise BadWeights("learning_rate_power must be -0.5: alphaFM has no other")
     names = [BIAS] + [plain_text_of(f, "alphaFM's format", "") for f in weights.features]
