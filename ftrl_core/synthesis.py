@@ -48,7 +48,7 @@ from ftrl_core.model import Model
 from ftrl_core.position import Position
 from ftrl_core.reconfigure import wide_root
 
-CONFIDENCE = 1.0
+CONFIDENCE = 100.0  # the best uniform n on real logs, or near it (docs/interchange.md)
 COLLISIONS = ("refuse", "mean")
 IMPORTED = Position(1, 1)  # as if the weights were the first entry of a log
 DIVISOR_LEAST = 1e-12  # below it a weight is not kept by any z of float32

@@ -65,7 +65,7 @@ _Confidence = Annotated[
     float | None,
     typer.Option(
         help="n of every weight: the sum of squared gradients it stands for"
-        " (default: the file's, else 1).",
+        " (default: the file's, else 100).",
         show_default=False,
     ),
 ]
