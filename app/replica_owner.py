@@ -33,6 +33,7 @@ from app.errors import (
     ModelGone,
     ProducerUnknown,
     RedisAway,
+    ServerRefused,
     StaleBatch,
     Unavailable,
     WrongEpoch,
@@ -360,7 +361,7 @@ class ReplicaOwner:
             folded = await self._writer.append_and_fold(self.incarnation, groups.plan(group))
             self._last_entry_at = self.contact = time.monotonic()
             groups.resolve(group, folded)
-        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch) as error:
+        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch, ServerRefused) as error:
             fail_group(group, error)
             if isinstance(error, LogFull):
                 self.checkpoints.log_is_full()
@@ -375,8 +376,9 @@ class ReplicaOwner:
         names = self.follower.loaded.names.unheard(self.new_names)
         self.new_names.clear()
         if names and self.stuck is None:
-            await self.append_control(encode_control("names", {"names": names}), None)
-            await self.follower.catch_up()
+            with contextlib.suppress(ServerRefused):  # whoever learns is told
+                await self.append_control(encode_control("names", {"names": names}), None)
+                await self.follower.catch_up()
 
     async def _consider_checkpoint(self) -> None:
         model, log_bytes = self.follower.loaded, self.follower.bytes_since_cut

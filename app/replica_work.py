@@ -16,8 +16,10 @@ from app.errors import (
     LogFull,
     LogRegressed,
     RedisAway,
+    ServerRefused,
     SkipRefused,
     Unavailable,
+    not_durable,
 )
 from app.event_log import EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Stuck
@@ -79,6 +81,8 @@ def as_told(error: Exception) -> Exception:
     """What a job's caller is told when it failed so."""
     if isinstance(error, SkipRefused):
         return Conflict("skip-refused", str(error))
+    if isinstance(error, ServerRefused):
+        return not_durable(error)
     if isinstance(error, Doubt | Deleted | LogRegressed | Stuck):
         return Unavailable(str(error), "unavailable", None, RETRY_AFTER_SECONDS)
     return error
@@ -122,6 +126,8 @@ def fail_group(group: Sequence[LearnRequest], error: Exception) -> None:
         fail(group, Unavailable("the log is full", "log-full", "not_learned", error.retry_after))
     elif isinstance(error, RedisAway):
         fail(group, not_learned("Redis does not answer", "redis-away"))
+    elif isinstance(error, ServerRefused):
+        fail(group, not_durable(error))
     elif isinstance(error, LogError) and not isinstance(error, AppendUnknown):
         fail(group, not_learned(str(error)))  # refused: nothing was written
     else:

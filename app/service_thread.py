@@ -174,7 +174,9 @@ class ServiceThread:
         await self._until(self._prepared)
         self._progress.say("kernels are ready and pass the self-test")
         url = await asyncio.wrap_future(self._redis_url)
-        self._connections = RedisConnections.from_url(url, self._settings.durability)
+        self._connections = RedisConnections.from_url(
+            url, self._settings.durability, waitaof=self._settings.waitaof
+        )
         await self._until_redis_answers(self._connections)
         self._may_interrupt = False  # from here on Redis is written to
         await self._open_models(self._connections)
