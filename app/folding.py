@@ -8,6 +8,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
+    entry, or what it names, of an unknown version    Outdated: another version has folded on
     skip of a position that this memory has folded    Doubt, and pass over it next time
     restore                                           load the pages it names, then switch
     delete                                            Deleted
@@ -21,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
 from ftrl_core.entry import ControlEntry, Entry, decode
-from ftrl_core.errors import BadCheckpoint, BadEntry
+from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
 from ftrl_core.model import Applied, Model
 from ftrl_core.position import Position
 
@@ -41,6 +42,18 @@ class Stuck(AppError):
         self.position = position
         self.nonce = nonce
         self.looked = position  # no skip entry up to here
+
+
+class Outdated(AppError):
+    """The model goes on under a version that this process does not know.
+
+    position and nonce are those of the entry that says so; None and "" for a checkpoint.
+    """
+
+    def __init__(self, detail: str, position: Position | None = None, nonce: str = "") -> None:
+        super().__init__(f"a later version of Clickfold is needed: {detail}")
+        self.position = position
+        self.nonce = nonce
 
 
 class Deleted(AppError):
@@ -124,6 +137,9 @@ class Follower:
         try:
             decoded = decode(entry.payload)
             await self._fold(entry, decoded)
+        except UnknownVersion as error:
+            detail = f"the entry at {entry.position}: {error}"
+            raise Outdated(detail, entry.position, entry.nonce) from error
         except (BadEntry, BadCheckpoint) as error:
             self._unreadable_entry(entry, error)
         self._moved(entry)

@@ -30,6 +30,7 @@ from app.server_watch import ServerWatch
 from app.settings import Settings
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control
+from ftrl_core.errors import UnknownVersion
 from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
@@ -152,7 +153,10 @@ class Hub:
         """Refuse to load what would not fit, with the arithmetic."""
         keys = ModelKeys(self.settings.key_prefix, name)
         text = await self.connections.read_command("HGET", keys.meta, "configuration")
-        needed = memory_bytes(ModelConfig.from_dict(json.loads(text))) if text else 0
+        try:
+            needed = memory_bytes(ModelConfig.stored(json.loads(text))) if text else 0
+        except UnknownVersion:
+            return  # its replica says so, and loads nothing
         models = [r.model for r in self._replicas.values() if r.model is not None]
         used = sum(memory_bytes(model.config) for model in models)
         limit = self.settings.memory_limit

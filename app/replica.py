@@ -63,7 +63,7 @@ class ModelReplica:
 
     @property
     def state(self) -> str:
-        """loading, live, stuck, doubtful or deleted; see app.replica_owner."""
+        """loading, live, stuck, doubtful, outdated or deleted; see app.replica_owner."""
         return self._owner.state
 
     @property
@@ -151,7 +151,7 @@ class ModelReplica:
             raise not_learned(self.detail)
         if self._connections.refusal is not None:
             raise not_durable(self._connections.refusal)
-        if owner.queued_features > QUEUE_FEATURES_MAX:
+        if owner.queue.features > QUEUE_FEATURES_MAX:
             raise not_learned("too many examples wait to be appended", "busy")
 
     async def wait_for(self, position: Position, seconds: float) -> bool:

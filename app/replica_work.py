@@ -22,8 +22,9 @@ from app.errors import (
     not_durable,
 )
 from app.event_log import EventLog, PublishedHead
-from app.folding import Deleted, Doubt, Stuck
+from app.folding import Deleted, Doubt, Outdated, Stuck
 from app.group import LearnRequest, fail
+from ftrl_core.errors import UnknownVersion
 from ftrl_core.position import Position
 
 RETRY_AFTER_SECONDS = 1.0
@@ -83,9 +84,22 @@ def as_told(error: Exception) -> Exception:
         return Conflict("skip-refused", str(error))
     if isinstance(error, ServerRefused):
         return not_durable(error)
-    if isinstance(error, Doubt | Deleted | LogRegressed | Stuck):
+    if isinstance(error, Doubt | Deleted | LogRegressed | Stuck | Outdated | UnknownVersion):
         return Unavailable(str(error), "unavailable", None, RETRY_AFTER_SECONDS)
     return error
+
+
+async def run_job(job: Job) -> None:
+    """Run a job; its errors are its caller's, except those that doubt the memory."""
+    try:
+        result = await job.run()
+    except Exception as error:
+        job.done.set_exception(as_told(error))
+        if isinstance(error, Doubt | Deleted | LogRegressed | Outdated | UnknownVersion):
+            raise
+    else:
+        if not job.done.done():
+            job.done.set_result(result)
 
 
 def fail_jobs(jobs: list[Job], detail: str) -> None:
