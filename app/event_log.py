@@ -137,6 +137,7 @@ class Head:
     manifest_seq: int  # 0 without one
     configuration: str
     created_ms: int
+    agreement: str = ""  # see lua/digest.lua
 
     @property
     def position(self) -> Position:
@@ -287,6 +288,7 @@ def _head(meta: dict[str, str]) -> Head:
         manifest_seq=int(meta["manifest_seq"]),
         configuration=meta["configuration"],
         created_ms=int(meta["created"]),
+        agreement=meta.get("agreement", ""),
     )
 
 

@@ -27,6 +27,7 @@ from ftrl_core.model import Applied, Model
 from ftrl_core.position import Position
 
 LoadRestore = Callable[[str], Awaitable[Model]]
+Compare = Callable[[Model, int, int], Awaitable[None]]  # model, last and next append time
 YIELD_BYTES = 1 << 18  # payload folded before other tasks get their turn
 
 
@@ -63,8 +64,9 @@ class Deleted(AppError):
 class Follower:
     """The model at a position of its log; changed by its owner's task only."""
 
-    def __init__(self, event_log: EventLog, load_restore: LoadRestore) -> None:
+    def __init__(self, event_log: EventLog, load_restore: LoadRestore, compare: Compare) -> None:
         self._log = event_log
+        self._compare = compare
         self._load_restore = load_restore
         self.model: Model | None = None
         self.nonce = ""
@@ -82,6 +84,7 @@ class Follower:
         """Begin with a loaded model; tail is what was read of the log after it already."""
         self.model, self.nonce, self._tail = model, nonce, tail
         self._passed_over = set()
+        self.last_time_ms = 0  # not known of a checkpoint's position
 
     def drop(self) -> None:
         """Forget the model; also what is skipped, unless a skip was the reason: the log that said
@@ -129,6 +132,7 @@ class Follower:
         position, seq = self.loaded.position, entry.position.seq
         if not entry.follows(position, self.nonce):
             raise Doubt(f"the entry at {entry.position} does not follow {position}")
+        await self.before(entry.time_ms)
         if seq in self._skipped:
             self._passed_over.add(seq)
             self.loaded.pass_over(entry.position)
@@ -143,6 +147,10 @@ class Follower:
         except (BadEntry, BadCheckpoint) as error:
             self._unreadable_entry(entry, error)
         self._moved(entry)
+
+    async def before(self, time_ms: int) -> None:
+        """What is to be done between the last entry and one of this append time."""
+        await self._compare(self.loaded, self.last_time_ms, time_ms)
 
     def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
         position = entry.position

@@ -62,6 +62,7 @@ class Hub:
         self._options = ReplicaOptions(
             settings.durability,
             settings.log_bytes_max,
+            settings.compare_seconds,
             CheckpointOptions(
                 settings.checkpoint_log_bytes, settings.checkpoint_idle_seconds, settings.trim
             ),

@@ -99,7 +99,7 @@ class ModelReplica:
         """Whether /learn would be accepted now."""
         owner = self._owner
         refused = self._connections.refusal is not None
-        return owner.state == "live" and not (owner.away or owner.closing or refused)
+        return owner.state == "live" and not (owner.away or owner.stop.is_set() or refused)
 
     def predict(self, batch: ExampleBatch) -> tuple[Position, F64]:
         """Probabilities, and the position of the model that made them."""
@@ -141,7 +141,7 @@ class ModelReplica:
 
     def _refuse_learn(self) -> None:
         owner = self._owner
-        if owner.closing:
+        if owner.stop.is_set():
             raise not_learned("the service is stopping")
         if owner.away is not None:
             raise not_learned("Redis does not answer", "redis-away")
@@ -185,6 +185,8 @@ class ModelReplica:
             "learn": self.can_learn(),
             "log_bytes": owner.log_bytes,
             "log_regressions": owner.log_regressions,
+            "digest_comparisons": owner.agreement.comparisons,
+            "digest_differences": owner.agreement.differences,
             "checkpoint": {
                 "seq": checkpoints.committed_seq,
                 "committed_at": checkpoints.committed_at,

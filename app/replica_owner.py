@@ -23,6 +23,7 @@ from typing import Any
 
 from app import group as groups
 from app import recovery
+from app.agreement import Agreement, Differs
 from app.checkpoint_store import CheckpointStore
 from app.checkpointing import Checkpointing
 from app.errors import (
@@ -36,7 +37,7 @@ from app.errors import (
     Unavailable,
     WrongIncarnation,
 )
-from app.event_log import Appended, Control, EventLog, Head, PublishedHead
+from app.event_log import Appended, Control, EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Follower, Outdated, Stuck
 from app.group import LearnRequest
 from app.model_index import ModelIndex
@@ -84,7 +85,7 @@ class ReplicaOwner:
         self.away: str | None = None
         self.stuck: Stuck | None = None
         self.outdated: Outdated | None = None
-        self.closing = False
+        self.stop = asyncio.Event()  # set by `close`
         self.contact = time.monotonic()
         self.log_bytes = 0
         self.log_regressions = 0
@@ -94,7 +95,9 @@ class ReplicaOwner:
         self.settled = asyncio.Event()  # not loading any more
         self._log = EventLog(connections, keys)
         self._index = ModelIndex(connections, keys.prefix)
-        self.follower = Follower(self._log, partial(recovery.load_restore, self.store))
+        self.agreement = Agreement(connections, keys, incarnation, options.compare_seconds)
+        load_restore = partial(recovery.load_restore, self.store)
+        self.follower = Follower(self._log, load_restore, self._compare_if_due)
         self._writer = Writer(self._log, self.follower, options.log_bytes_max)
         self.new_names: set[str] = set()  # field names to be told in the log
         self._jobs: list[Job] = []
@@ -171,15 +174,15 @@ class ReplicaOwner:
 
     async def close(self) -> None:
         """Append and fold what is queued, checkpoint, and end."""
-        self.closing = True
+        self.stop.set()
         self._wake.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _own(self) -> None:
-        while not self.closing and self.state != "deleted":
+        while not self.stop.is_set() and self.state != "deleted":
             try:
                 await self._load()
-                while not self.closing:
+                while not self.stop.is_set():
                     await self._wait()
                     await self._step()
             except (Deleted, WrongIncarnation) as error:
@@ -204,15 +207,17 @@ class ReplicaOwner:
         head = await self._log.head()
         if head.incarnation != self.incarnation:
             raise WrongIncarnation(head.incarnation)
-        if self.outdated is not None and head.deleted:
-            raise Deleted("the model was deleted")
-        if self.outdated is not None and not await self._is_passed(self.outdated, head):
-            raise self.outdated
-        self.outdated = None
+        if (outdated := self.outdated) is not None:
+            if head.deleted:
+                raise Deleted("the model was deleted")
+            if not await recovery.is_passed(outdated, self._log, self.store, head):
+                raise outdated
+            self.outdated = None
         if self.follower.model is None:
             self.state, self.detail = "loading", "loading the newest checkpoint"
             loaded = await recovery.load(self._log, self.store, head)
             self.follower.adopt(loaded.model, loaded.nonce, loaded.tail)
+            self.agreement.load_from(head)
         self.detail = "folding the log after the checkpoint"
         self.follower.bytes_since_cut = 0
         await self._read_on()
@@ -220,6 +225,10 @@ class ReplicaOwner:
         if self.stuck is None:
             self.state, self.detail = "live", "live"
         self.settled.set()
+
+    async def _compare_if_due(self, model: Model, last_ms: int, next_ms: int) -> None:
+        if self.agreement.is_due(model.position, last_ms, next_ms):
+            await self.agreement.compare(model)
 
     async def _stay_behind(self, error: Outdated | UnknownVersion) -> None:
         """Drop the memory, and look again and again whether the model came back."""
@@ -229,9 +238,6 @@ class ReplicaOwner:
             self._end("outdated", self.outdated)
         self._dismiss(not_learned(self.detail))
         await asyncio.sleep(PROBE_SECONDS if self._wake.is_set() else HEAD_SECONDS)
-
-    async def _is_passed(self, outdated: Outdated, head: Head) -> bool:
-        return await recovery.is_passed(outdated, self._log, self.store, head)
 
     async def _gone(self, error: ModelGone) -> None:
         """Deleted by somebody who removed the log before it was read here, or lost with Redis."""
@@ -244,14 +250,15 @@ class ReplicaOwner:
     async def _doubt(self, error: Exception) -> None:
         """Drop the memory; what waited is told, what was sent is unknown."""
         log.error("model %s: %s; loading again", self.name, error)
-        self.log_regressions += 1
+        self.log_regressions += not isinstance(error, Differs)
         self._end("doubtful", error)
         self.checkpoints.forget()
         await asyncio.sleep(PROBE_SECONDS)
         pause = min(PROBE_SECONDS * 2**self._reloads, RELOAD_SECONDS_MAX) - PROBE_SECONDS
         self._reloads = min(self._reloads + 1, 16)
+        awaited = self.stop if isinstance(error, Differs) else self._wake
         with contextlib.suppress(TimeoutError):  # cut short by `close`, or by a new entry
-            await asyncio.wait_for(self._wake.wait(), pause)
+            await asyncio.wait_for(awaited.wait(), pause)
         self._wake.clear()
 
     def _end(self, state: str, error: Exception) -> None:
@@ -270,6 +277,7 @@ class ReplicaOwner:
         """Until there is something to do."""
         pause = max(0.0, self._head_due - time.monotonic())
         idle = self.checkpoints.seconds_until_idle_due(self.follower.loaded, self._last_entry_at)
+        pause = min(pause, self.agreement.seconds_until_idle_due())
         if idle is not None:
             pause = min(pause, idle)
         if not (self.queue or self._jobs or self._behind):
@@ -293,6 +301,7 @@ class ReplicaOwner:
             await self._tell_names()
             while self.queue:
                 await self._append_group()
+            await self.agreement.compare_idle(self.follower.loaded)
             await self._consider_checkpoint()
         except (RedisAway, ForeignKey, AppendUnknown) as error:
             self._redis_is_away(error)
@@ -311,6 +320,7 @@ class ReplicaOwner:
         """Compare with meta, and read what is new."""
         head = await self._log.head()
         self.log_bytes = head.log_bytes
+        self.agreement.look(head)
         if self.follower.compare(head, self.incarnation):
             if self.stuck is not None and head.manifest_seq >= self.stuck.position.seq:
                 raise Doubt(f"a checkpoint lies past {self.stuck.position}, which cannot be read")
@@ -332,6 +342,7 @@ class ReplicaOwner:
             before = self.follower.loaded.position
             self.stuck = None
             await self.follower.catch_up()
+            await self.agreement.settle(self.follower.loaded)
             self.state, self.detail = "live", "live"
             if self.follower.loaded.position != before:
                 self._last_entry_at = time.monotonic()

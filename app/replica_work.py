@@ -37,6 +37,7 @@ class ReplicaOptions:
 
     durability: str
     log_bytes_max: int
+    compare_seconds: float
     checkpoints: CheckpointOptions
 
 

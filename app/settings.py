@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     checkpoint_idle_seconds: PositiveFloat = Field(
         2.0, description="quiet time before a checkpoint"
     )
+    compare_seconds: PositiveFloat = Field(
+        30.0, description="how often replicas compare their states; the same for all"
+    )
     trim: bool = Field(True, description="trim the log below the older checkpoint kept")
 
     # Limits of one request

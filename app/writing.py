@@ -118,6 +118,7 @@ class Writer:
                 await asyncio.sleep(0)  # a prediction may come in between
             position = Position(appended.first.epoch, appended.first.seq + place)
             time_ms = appended.time_ms[place]
+            await follower.before(time_ms)
             entry = LogEntry(position, nonce, follower.nonce, time_ms, payload)
             folded.append((position, follower.fold_own(entry, decoded[place])))
         return folded

@@ -145,6 +145,7 @@ end
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', text(seq), 'nonce', nonce, 'time', time,
   'bytes_total', text(total))
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'configuration', ARGV[13]) end
+if bumps then redis.call('HDEL', KEYS[1], 'agreement') end
 if control == 'delete' then redis.call('HSET', KEYS[1], 'state', 'deleted') end
 if restored then
   restored.state, restored.pin = 'pinned', seq
