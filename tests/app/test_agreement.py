@@ -25,6 +25,7 @@ from app.replica import ModelReplica
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 from tests.app.model_in_redis import ModelInRedis, opened
+from tests.app.test_folding import damage_stored
 from tests.recovery.harness import assert_agree, batch_of, default_of, hub_on, until
 
 RANDOM = np.random.default_rng(5)
@@ -196,14 +197,13 @@ async def test_after_a_skip_what_was_said_before_does_not_count(
     redis_url: str, tmp_path: Path
 ) -> None:
     """All have folded the entry and agreed on it; then it cannot be read, and is skipped."""
-    from tests.app.test_folding import _damage_stored
-
     async with _replicas(redis_url, tmp_path, 2) as (one, two):
         await one.learn(batch_of(RANDOM, 20))
         position = (await one.learn(batch_of(RANDOM, 20))).position
-        await until(lambda: _comparisons(one) > 1 and _comparisons(two) > 1, "both agree")
+        await two.wait_for(position, 5.0)
+        await until(lambda: _compared_here(one, two), "both agree")
+        await damage_stored(one._connections, position)
         async with hub_on(redis_url, tmp_path / "c", compare_seconds=OFTEN) as c:
-            await _damage_stored(c, position)
             three = await c.get("default")
             await until(lambda: three.state == "stuck", "it cannot read it")
             await three.skip(position)
