@@ -15,6 +15,7 @@ writes the last checkpoints, the connections close. The embedded server is stopp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
@@ -89,7 +90,8 @@ class ServiceThread:
         self._server.should_exit = True
         loop, starting = self._loop, self._starting
         if loop is not None and starting is not None and self._may_interrupt:
-            loop.call_soon_threadsafe(starting.cancel)
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(starting.cancel)
 
     @property
     def is_compiling(self) -> bool:

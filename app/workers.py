@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 
 from app.embedded_keeper import EmbeddedKeeper
 from app.embedded_server import EmbeddedServer
@@ -122,6 +123,8 @@ class Workers:
             status = 0
         except ClickfoldError as error:
             print(f"clickfold worker {number}: {error}", file=sys.stderr, flush=True)
+        except BaseException:  # the process's outermost frame; nobody would see it otherwise
+            traceback.print_exc()
         finally:
             os._exit(status)
 
