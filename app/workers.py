@@ -123,7 +123,7 @@ class Workers:
             status = 0
         except ClickfoldError as error:
             print(f"clickfold worker {number}: {error}", file=sys.stderr, flush=True)
-        except BaseException:  # the process's outermost frame; nobody would see it otherwise
+        except BaseException:  # noqa: BLE001  outermost frame: nobody would see it otherwise
             traceback.print_exc()
         finally:
             os._exit(status)
