@@ -9,6 +9,7 @@
     ├── BadCheckpoint      a page, segment or manifest is damaged or unknown
     ├── BadSnapshot        a snapshot file is damaged or unknown
     ├── UnknownVersion     BadConfig, BadEntry, BadCheckpoint: whole, and of a version not known
+    ├── BadWeights         weights of another system are refused (also a ValueError)
     └── PositionNotNext    an entry was applied out of order
 
 Messages name what was wrong and where, and never repeat the input: they travel to clients and
@@ -65,6 +66,13 @@ class UnknownVersion(BadConfig, BadEntry, BadCheckpoint):
 
     A process that meets it in a model's log or checkpoint cannot fold that model, and must neither
     guess nor go on: whoever wrote it has folded on under rules that are not known here.
+    """
+
+
+class BadWeights(ClickfoldError, ValueError):
+    """Weights to import or export are refused; the message says which line or feature, and why.
+
+    It names features: these are files that a person converts, and no client sees the message.
     """
 
 

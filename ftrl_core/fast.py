@@ -190,6 +190,24 @@ def sum_row(
 
 
 @inner_kernel
+def learn_lanes(
+    bias: F64, k: F64, sums: F32, label: int, weight_of_row: np.float32, ps: F64, residuals: F32
+) -> float:
+    """Each lane's probability into ps and residual into residuals (eight wide), its bias updated;
+    the logit of the last."""
+    width, logit = ps.size, 0.0
+    for lane in range(width):
+        b = bias_weight(bias, k, lane)
+        logit = clamped_logit(joined(sums, width, lane), b)
+        ps[lane] = sigmoid(logit)
+        residual = (ps[lane] - np.float64(label)) * np.float64(weight_of_row)
+        for i in range(lane, WIDE, width):
+            residuals[i] = np.float32(residual)
+        update_bias(bias, residual, b, k, lane)
+    return logit
+
+
+@inner_kernel
 def dither_row(
     lanes: Lanes, units: int, slots: U32, others: U32, places: U32, noise: np.uint32, us: F32
 ) -> None:
@@ -335,14 +353,7 @@ def learn_batch(
         )  # fmt: skip
         weigh_row(lanes, records, units * width, k, ws)
         sum_row(lanes, units, others, places, xs, ws, sums)
-        for lane in range(width):
-            b = bias_weight(bias, constants, lane)
-            logits[r] = clamped_logit(joined(sums, width, lane), b)
-            ps[lane] = sigmoid(logits[r])
-            residual = (ps[lane] - np.float64(labels[r])) * np.float64(weights[r])
-            for i in range(lane, WIDE, width):
-                residuals[i] = np.float32(residual)
-            update_bias(bias, residual, b, constants, lane)
+        logits[r] = learn_lanes(bias, constants, sums, labels[r], weights[r], ps, residuals)
         out[r] = mixed(posterior, ps)
         if width > 1:
             logits[r] = logit_of(out[r])
