@@ -22,7 +22,7 @@ from app.checkpoint_store import CheckpointStore
 from app.errors import CheckpointRefused, LogError, ModelGone, WrongEpoch
 from ftrl_core.batch import U8
 from ftrl_core.checkpoint import Cut, Manifest, cut
-from ftrl_core.errors import BadCheckpoint
+from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
@@ -136,6 +136,8 @@ class Checkpointing:
         elif newest.generation != self._base.generation:
             try:
                 self._base = _Base(newest.generation, Manifest.decode(newest.manifest))
+            except UnknownVersion:
+                raise
             except BadCheckpoint as error:
                 log.error("checkpoint %s is written anew: %s", newest.generation, error)
                 self._base = _Base(newest.generation, None)

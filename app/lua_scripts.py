@@ -45,15 +45,27 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
     async def call(
-        self, connections: RedisConnections, keys: Sequence[str], arguments: Sequence[Argument]
+        self,
+        connections: RedisConnections,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        durably: bool = False,
     ) -> list[Any]:
-        """Call once; the words after 'ok'. Raises the error that the refusal stands for."""
+        """Call once; the words after 'ok'. Raises the error that the refusal stands for.
+
+        `durably`: what it writes will be acknowledged (RedisConnections.append_command).
+        """
         command = self.command(keys, arguments)
+        send = connections.append_command if durably else connections.write_command
         try:
-            reply = await connections.write_command(*command)
+            return accepted(await send(*command))
         except NoScriptError:
-            reply = await self._load_and_call(connections, command)
-        return accepted(reply)
+            await self.load(connections)
+        try:
+            return accepted(await send(*command))
+        except NoScriptError as error:
+            raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
 
     async def call_many(
         self, connections: RedisConnections, commands: Sequence[Command]
@@ -74,13 +86,6 @@ class Script:
     async def load(self, connections: RedisConnections) -> None:
         """Make the script known to the server."""
         await connections.write_command("SCRIPT", "LOAD", self.text)
-
-    async def _load_and_call(self, connections: RedisConnections, command: Command) -> Any:
-        await self.load(connections)
-        try:
-            return await connections.write_command(*command)
-        except NoScriptError as error:
-            raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
 
 
 def accepted(reply: list[Any]) -> list[Any]:
