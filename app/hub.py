@@ -201,9 +201,12 @@ class Hub:
         if not self.hosts(name):
             raise Conflict("not-hosted", "this process is told not to host a model of that name")
         try:
-            return await self.get(name)
+            replica = await self.get(name)
+            if replica.state == "deleted":  # seen in its log: who deleted it died before the row
+                replica = await self.get(name)
         except ModelNotFound:
             return None
+        return replica
 
     async def _make(self, name: str, config: ModelConfig) -> tuple[str, bool]:
         """The incarnation that has the name now, and whether it was made here."""
