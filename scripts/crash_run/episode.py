@@ -12,6 +12,7 @@ import random
 import signal
 import tempfile
 import time
+import traceback
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from scripts.crash_run.admin import MODELS, OPERATIONS, Admin
 from scripts.crash_run.clients import Client, Gate, pause
 from scripts.crash_run.journal import Journal
 from scripts.crash_run.judge import Judge, Verdict, judge
+from scripts.crash_run.losses import Losses
 from scripts.crash_run.points import OPERATIONS as OPERATION_OF
 from scripts.crash_run.points import Deck, Life, Profile
 from scripts.crash_run.processes import (
@@ -36,6 +38,7 @@ from scripts.crash_run.processes import (
     Violation,
     remove,
 )
+from scripts.crash_run.proxy import REPLY, REQUEST, Proxy
 
 CLIENTS = 3
 LIFE_SECONDS = 2.0
@@ -58,7 +61,7 @@ class Outcome:
     crashes: Counter[str] = field(default_factory=Counter)  # by point, or signal
     answers: Counter[str] = field(default_factory=Counter)
     digest: str = ""
-    regressions: int = 0
+    noticed: int = 0  # losses of acknowledged entries that a service told
     seconds: float = 0.0
     directory: str = ""  # kept when something was wrong
 
@@ -73,7 +76,14 @@ class Episode:
         self._random = random.Random(seed)
         self._template, self._profile, self._lives = template, profile, lives
         self.directory = Path(tempfile.mkdtemp(prefix="clickfold-crash-"))
-        self._redis = None if profile.embedded else Redis(self.directory)
+        self._redis = None
+        if not profile.embedded:
+            self._redis = Redis(self.directory, "everysec" if profile.everysec else "always")
+        self._proxy = self._losses = None
+        if self._redis is not None and profile.proxy:
+            self._proxy = Proxy(self.directory / "p", self._redis.socket)
+        if self._redis is not None and profile.everysec:
+            self._losses = Losses(self._redis, self._random)
         self._services = [self._service(number) for number in range(profile.services)]
         self._journal, self._gate = Journal(), Gate()
         pid_file = "" if self._redis is None else str(self._redis.pid_file)
@@ -83,8 +93,8 @@ class Episode:
             for number in range(CLIENTS)
         ]
         self._admin = Admin(
-            self._random.getrandbits(32), self._services, self._journal, self._gate, OPERATIONS,
-            self._epoch,
+            self._random.getrandbits(32), self._services, self._journal, self._gate,
+            () if profile.everysec else OPERATIONS, self._epoch,
         )  # fmt: skip
 
     def _service(self, number: int) -> Service:
@@ -96,7 +106,9 @@ class Episode:
             "config": json.dumps({**self._random.choice(CONFIGS), "deduplication_window": 1 << 16}),
         }
         if self._redis is not None:
-            settings["redis_url"] = self._redis.url
+            settings["redis_url"] = self._redis.url if self._proxy is None else self._proxy.url
+        if self._profile.everysec:
+            settings["durability"] = "everysec"
         return Service(self._template, settings, self.directory / f"service{number}.log")
 
     def run(self) -> Outcome:
@@ -107,11 +119,16 @@ class Episode:
             served = self._served()
             self._end()
             logs = history.logs(self._append_only_file())
-            self.outcome.verdict, last = judge(logs, self._journal, served)
+            surviving = () if self._losses is None else tuple(self._losses.surviving)
+            self.outcome.verdict, last = judge(logs, self._journal, served, surviving)
             self._compare_file(last["default"])
             self.outcome.digest = last["default"].state.fold.digest()
         except Violation as violation:
             self.outcome.verdict.violations.append(str(violation))
+        except Exception as error:  # noqa: BLE001  nothing can be said for the product either
+            traceback.print_exc()
+            text = f"the episode could not be judged: {type(error).__name__}: {error}"
+            self.outcome.verdict.violations.append(text)
         finally:
             self._clean_up()
         self.outcome.answers = self._journal.answers
@@ -144,6 +161,8 @@ class Episode:
             service.kill()
         if "damage" in life.needs:
             self._damage_a_page()
+        if self._losses is not None:
+            self._losses.life_begins()
         service.start(life.plan)
         ready = service.wait_ready()
         if first:
@@ -158,14 +177,16 @@ class Episode:
         deadline = time.monotonic() + LIFE_SECONDS
         if not life.deadly:
             deadline = time.monotonic() + self._random.uniform(0.05, 0.4)
-            if self._redis is not None and self._random.random() < 0.5:
-                time.sleep(self._random.uniform(0.02, 0.2))
-                self._redis.kill()
-                self.outcome.crashes["SIGKILL of Redis"] += 1
+            if not self._profile.everysec and self._random.random() < 0.5:
+                self._kill_redis()
+        losses = self._losses
+        if losses and losses.may_lose() and ("doubt" in life.needs or self._random.random() < 0.5):
+            self._lose(losses)
         if "stop" in life.needs:
             time.sleep(self._random.uniform(0.05, 0.2))
             service.signal(signal.SIGTERM)
         while not service.wait_dead(0.1) and time.monotonic() < deadline:
+            self._arm_proxy()
             for need in life.needs & OPERATION_OF.keys():
                 if self._admin.wanted.empty():
                     self._admin.wanted.put(OPERATION_OF[need])
@@ -173,6 +194,28 @@ class Episode:
                 pause(self._gate, self._clients)
                 service.wait_dead(2.5 * IDLE_SECONDS)
                 self._gate.open()
+
+    def _kill_redis(self) -> None:
+        if self._redis is not None:
+            time.sleep(self._random.uniform(0.02, 0.2))
+            self._redis.kill()
+            self.outcome.crashes["SIGKILL of Redis"] += 1
+
+    def _lose(self, losses: Losses) -> None:
+        time.sleep(self._random.uniform(0.1, 0.4))
+        pause(self._gate, self._clients)
+        losses.lose(self._services)
+        self._journal.era += 1
+        self.outcome.crashes["Redis loses the end of its log"] += 1
+        self._gate.open()
+
+    def _arm_proxy(self) -> None:
+        """Cut somewhere in the next few thousand bytes; now and then Redis dies of it."""
+        if self._proxy is None or self._proxy.is_armed():
+            return
+        direction = self._random.choice((REQUEST, REPLY))
+        killed = self._redis.kill if self._redis and self._random.random() < 0.3 else None
+        self._proxy.cut_after(self._random.randrange(1, 20000), direction, killed)
 
     def _count(self, service: Service) -> None:
         """End what did not end by itself, and note what ended."""
@@ -184,6 +227,8 @@ class Episode:
             self.outcome.crashes[" ".join(step.split()[i] for i in (0, 2))] += 1
         if killed:
             self.outcome.crashes["SIGKILL of the service"] += 1
+        if self._proxy is not None:
+            self.outcome.crashes.update(self._proxy.take_cuts())
 
     def _damage_a_page(self) -> None:
         """Flip a byte in a page of the newest manifest, if that wrote one."""
@@ -280,8 +325,12 @@ class Episode:
         for service in self._services:
             with suppress(OSError):
                 service.kill()
+        if self._proxy is not None:
+            self._proxy.close()
         if self._redis is not None:
             self._redis.close()
+        if self._losses is not None:
+            self.outcome.noticed = self._losses.noticed
         if self.outcome.verdict.violations:
             self.outcome.directory = str(self.directory)
         else:

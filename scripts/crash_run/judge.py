@@ -73,7 +73,14 @@ def hashed(text: str) -> int:
 class Judge:
     """Of one incarnation's log."""
 
-    def __init__(self, model: str, log: list[Entry], journal: Journal, verdict: Verdict) -> None:
+    def __init__(
+        self,
+        model: str,
+        log: list[Entry],
+        journal: Journal,
+        verdict: Verdict,
+        surviving: Sequence[int],
+    ) -> None:
         self._model, self._log, self._journal, self.verdict = model, log, journal, verdict
         self.state = State(Lineage())
         self.ended = False  # by a delete entry
@@ -86,6 +93,8 @@ class Judge:
         self._snapshots = {s["position"]: s for s in journal.snapshots.values()}
         if model == "default":
             for told in journal.predicted:
+                if is_lost(told.position, told.era, surviving):
+                    continue
                 self._probes[told.position].append((told.event, told.prediction))
 
     def wrong(self, text: str) -> None:
@@ -192,6 +201,12 @@ class Judge:
         return ""
 
 
+def is_lost(position: str, era: int, surviving: Sequence[int]) -> bool:
+    """Whether Redis was made to lose the entry that had this position in this era."""
+    seq = int(position.partition("-")[2])
+    return era < len(surviving) and seq > min(surviving[era:])
+
+
 def _is(occurrence: Occurrence, batch: Batch) -> bool:
     if occurrence.key != (hashed(batch.key) if batch.key else 0):
         return False
@@ -216,13 +231,13 @@ def judge(
     judges: dict[str, list[Judge]] = {}
     verdict.violations += journal.faults
     for model, incarnations in logs.items():
-        judges[model] = [Judge(model, log, journal, verdict) for log in incarnations]
+        judges[model] = [Judge(model, log, journal, verdict, surviving) for log in incarnations]
         for one in judges[model]:
             one.fold()
         last[model] = judges[model][-1]
     _compare_acknowledged(judges, journal, verdict, surviving)
     _compare_refused(judges, journal, verdict)
-    if not surviving and last["default"].probes_left():
+    if last["default"].probes_left():
         verdict.violations.append("a prediction was served at a position the log never had")
     _compare_models(last, journal, served, verdict)
     if not surviving:
@@ -234,8 +249,7 @@ def _compare_acknowledged(
     judges: dict[str, list[Judge]], journal: Journal, verdict: Verdict, surviving: Sequence[int]
 ) -> None:
     for told in journal.acknowledged:
-        seq = int(told.position.partition("-")[2])
-        if told.era < len(surviving) and seq > min(surviving[told.era :]):
+        if is_lost(told.position, told.era, surviving):
             verdict.lost_by_redis += told.accepted
             continue
         verdict.acknowledged += told.accepted

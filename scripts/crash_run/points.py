@@ -101,7 +101,7 @@ class Deck:
         if not steps and need not in EARLY and need != "stop" and draw.random() < 0.3:
             steps = [self._survived(self._card())]
         hit = draw.randrange(1, HITS.get(need, 1) + 1)
-        action = draw.choice(DEATHS)
+        action = "exit" if self._profile.everysec else draw.choice(DEATHS)
         steps.append(self._step(point, hit, action))
         needs = {need_of(step.split()[0]) for step in steps}
         return Life("; ".join(steps), needs, steps=len(steps))
@@ -121,8 +121,8 @@ class Deck:
         hit = self._random.randrange(1, HITS.get(need, 1) + 1)
         if point in CONNECTION_POINTS and self._random.random() < 0.5:
             return self._step(point, hit, "raise")
-        if self._random.random() < 0.1:
-            return f"{point} {hit} sleep 0.2"
+        if self._random.random() < 0.1 or self._profile.everysec:
+            return f"{point} {hit} sleep 0.2"  # every death of Redis loses something there
         return self._step(point, hit, "kill-redis")
 
     def _step(self, point: str, hit: int, action: str) -> str:

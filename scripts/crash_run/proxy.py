@@ -1,7 +1,7 @@
 """A proxy between a service and Redis that cuts a connection after a given number of bytes.
 
-Bytes are counted over all connections in one direction. The cut lets the bytes before it through and
-closes both sides, in the middle of a command or of a reply; `on_cut` may kill Redis in that moment.
+Bytes are counted over all connections in one direction. The cut lets the bytes before it through
+and closes both sides, in the middle of a command or of a reply; `on_cut` may kill Redis then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Proxy:
         self._direction = ""
         self._left = 0
         self._on_cut: Callable[[], None] | None = None
-        self.cuts = {REQUEST: 0, REPLY: 0}
+        self._cuts: list[str] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(128)
@@ -41,6 +41,16 @@ class Proxy:
         """Cut once, when so many more bytes have gone in this direction."""
         with self._lock:
             self._left, self._direction, self._on_cut = count, direction, on_cut
+
+    def is_armed(self) -> bool:
+        """Whether a cut is waiting for its byte."""
+        return bool(self._direction)
+
+    def take_cuts(self) -> list[str]:
+        """What was cut since this was asked last."""
+        with self._lock:
+            cuts, self._cuts = self._cuts, []
+        return cuts
 
     def close(self) -> None:
         """Take no more connections."""
@@ -89,6 +99,7 @@ class Proxy:
             return self._left, True
 
     def _cut(self, direction: str) -> None:
-        self.cuts[direction] += 1
+        with self._lock:
+            self._cuts.append(f"connection cut in a {direction}")
         if self._on_cut is not None:
             self._on_cut()
