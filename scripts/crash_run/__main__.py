@@ -71,6 +71,7 @@ def fitting(mode: str, chosen: list[str]) -> list[Profile]:
 def report(given: argparse.Namespace, found: list[Outcome], seconds: float) -> dict[str, Any]:
     """The document that is printed."""
     crashes: Counter[str] = sum((o.crashes for o in found), Counter())
+    trouble: Counter[str] = sum((o.trouble for o in found), Counter())
     answers: Counter[str] = sum((o.answers for o in found), Counter())
     verdicts = [outcome.verdict for outcome in found]
     violations = [f"{o.seed}: {text}" for o in found for text in o.verdict.violations]
@@ -92,6 +93,7 @@ def report(given: argparse.Namespace, found: list[Outcome], seconds: float) -> d
         "violations": violations[:20],
         "kept": [outcome.directory for outcome in found if outcome.directory],
         "points": dict(sorted(crashes.items())),
+        "other_trouble": dict(sorted(trouble.items())),
         "answers": dict(sorted(answers.items())),
         "digests": {outcome.seed: outcome.digest for outcome in found},
         "seconds": round(seconds, 1),

@@ -41,8 +41,9 @@ from scripts.crash_run.processes import (
 from scripts.crash_run.proxy import REPLY, REQUEST, Proxy
 
 CLIENTS = 3
-LIFE_SECONDS = 2.0
+LIFE_SECONDS = 1.5
 IDLE_SECONDS = 0.06
+DEADLY = ("exit", "kill-redis", "kill-both")
 CONFIGS: tuple[dict[str, Any], ...] = (
     {"table_bits": 9, "optimizer": {"learning_rate": 0.1}},
     {"table_bits": 14, "optimizer": {"learning_rate": 0.3, "l1_regularization_strength": 0.2}},
@@ -58,7 +59,8 @@ class Outcome:
     seed: str
     profile: Profile
     verdict: Verdict = field(default_factory=Verdict)
-    crashes: Counter[str] = field(default_factory=Counter)  # by point, or signal
+    crashes: Counter[str] = field(default_factory=Counter)  # by point and action, or signal
+    trouble: Counter[str] = field(default_factory=Counter)  # what no process died of
     answers: Counter[str] = field(default_factory=Counter)
     digest: str = ""
     noticed: int = 0  # losses of acknowledged entries that a service told
@@ -224,11 +226,13 @@ class Episode:
             service.kill()
         taken = service.take_reached()
         for step in taken:
-            self.outcome.crashes[" ".join(step.split()[i] for i in (0, 2))] += 1
+            point, _, action, *_ = step.split()
+            counted = self.outcome.crashes if action in DEADLY else self.outcome.trouble
+            counted[f"{point} {action}"] += 1
         if killed:
             self.outcome.crashes["SIGKILL of the service"] += 1
         if self._proxy is not None:
-            self.outcome.crashes.update(self._proxy.take_cuts())
+            self.outcome.trouble.update(self._proxy.take_cuts())
 
     def _damage_a_page(self) -> None:
         """Flip a byte in a page of the newest manifest, if that wrote one."""
