@@ -90,6 +90,7 @@ def report(given: argparse.Namespace, found: list[Outcome], seconds: float) -> d
         "entries": sum(v.entries for v in verdicts),
         "examples_folded": sum(v.examples for v in verdicts),
         "predictions_compared": sum(v.predictions for v in verdicts),
+        "checkpoints_compared": sum(v.digests for v in verdicts),
         "violations": violations[:20],
         "kept": [outcome.directory for outcome in found if outcome.directory],
         "points": dict(sorted(crashes.items())),

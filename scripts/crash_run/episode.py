@@ -22,7 +22,7 @@ from typing import Any
 import redis
 
 from ftrl_core.snapshot_file import read_snapshot
-from scripts.crash_run import history
+from scripts.crash_run import history, kept
 from scripts.crash_run.admin import MODELS, OPERATIONS, Admin
 from scripts.crash_run.clients import Client, Gate, pause
 from scripts.crash_run.journal import Journal
@@ -47,8 +47,9 @@ DEADLY = ("exit", "kill-redis", "kill-both")
 CONFIGS: tuple[dict[str, Any], ...] = (
     {"table_bits": 9, "optimizer": {"learning_rate": 0.1}},
     {"table_bits": 14, "optimizer": {"learning_rate": 0.3, "l1_regularization_strength": 0.2}},
-    {"table_bits": 8},
+    {"table_bits": 8, "deduplication_window": 300},
     {"table_bits": 11},
+    {"table_bits": 9, "optimizer": {"learning_rate": 0.05}, "deduplication_window": 300},
 )
 
 
@@ -78,6 +79,7 @@ class Episode:
         self._random = random.Random(seed)
         self._template, self._profile, self._lives = template, profile, lives
         self.directory = Path(tempfile.mkdtemp(prefix="clickfold-crash-"))
+        self._config = self._random.choice(CONFIGS)
         self._redis = None
         if not profile.embedded:
             self._redis = Redis(self.directory, "everysec" if profile.everysec else "always")
@@ -88,6 +90,7 @@ class Episode:
             self._losses = Losses(self._redis, self._random)
         self._services = [self._service(number) for number in range(profile.services)]
         self._journal, self._gate = Journal(), Gate()
+        self._damaged: set[str] = set()  # keys of pages
         pid_file = "" if self._redis is None else str(self._redis.pid_file)
         self._deck = Deck(self._random, profile, pid_file, chosen)
         self._clients = [
@@ -105,7 +108,7 @@ class Episode:
             "snapshot_dir": str(self.directory / "snapshots"),
             "checkpoint_log_bytes": 3000,
             "checkpoint_idle_seconds": IDLE_SECONDS,
-            "config": json.dumps({**self._random.choice(CONFIGS), "deduplication_window": 1 << 16}),
+            "config": json.dumps({"deduplication_window": 1 << 16, **self._config}),
         }
         if self._redis is not None:
             settings["redis_url"] = self._redis.url if self._proxy is None else self._proxy.url
@@ -157,10 +160,9 @@ class Episode:
 
     def _live(self, service: Service, *, first: bool) -> None:
         life = self._deck.life()
-        if "damage" in life.needs and service.is_alive():
-            service.kill()
         if service.is_alive():
             service.kill()
+        self._look_at_kept()
         if "damage" in life.needs:
             self._damage_a_page()
         if self._losses is not None:
@@ -244,18 +246,31 @@ class Episode:
                 page = bytearray(client.get(key) or b"")
                 page[self._random.randrange(len(page))] ^= 1 << self._random.randrange(8)
                 client.setrange(key, 0, bytes(page))
+                self._damaged.add(key.decode())
                 return
 
+    def _look_at_kept(self) -> None:
+        if self._redis is None:
+            return
+        self._redis.wait_answers()
+        with (
+            suppress(redis.RedisError, OSError),  # it dies with another service
+            redis.Redis(unix_socket_path=str(self._redis.socket)) as client,
+        ):
+            kept.look(client, self._journal, self._damaged)
+
     def _epoch(self) -> int | None:
-        """Of the log, as Redis or the only service has it; None while neither answers."""
+        """Of the log, from Redis or its file; None while nobody answers. What a service says is not
+        asked: it may be behind."""
         try:
             if self._redis is None:
-                status, told = self._services[0].request("GET", "/stats", seconds=5.0)
-                return int(told["position"].split("-")[0]) if status == 200 else None
+                if not self._services[0].is_ready():  # then its Redis has loaded its file
+                    return None
+                return history.logs(self._append_only_file())["default"][-1][-1].epoch
             with redis.Redis(unix_socket_path=str(self._redis.socket)) as client:
                 epoch = client.hget("{ctr:default}:meta", "epoch")
                 return None if epoch is None else int(epoch)
-        except (OSError, redis.RedisError):
+        except (OSError, redis.RedisError, HarnessError):
             return None
 
     # Quiet

@@ -53,6 +53,7 @@ class Journal:
     not_learned: list[Batch] = field(default_factory=list)  # given up, every attempt refused
     acknowledged: list[Acknowledged] = field(default_factory=list)
     predicted: list[Predicted] = field(default_factory=list)
+    checkpoints: list[tuple[str, str, int]] = field(default_factory=list)  # digests; era
     snapshots: dict[str, dict[str, Any]] = field(default_factory=dict)  # name: description
     restored: dict[int, str] = field(default_factory=dict)  # epoch: snapshot
     configured: list[dict[str, Any]] = field(default_factory=list)  # acknowledged changes
