@@ -88,7 +88,8 @@ def _log_faults(client: redis.Redis, meta: dict[str, str]) -> list[str]:
 
 def _orphans(client: redis.Redis) -> list[str]:
     """Pages and segments of generations that nobody will ever bury."""
-    rows = {name.decode() for name in client.hkeys(f"{TAG}:generations")}  # type: ignore[union-attr]
+    names: Any = client.hkeys(f"{TAG}:generations")
+    rows = {name.decode() for name in names}
     keys = [key.decode() for key in client.scan_iter(f"{TAG}:*", count=1000)]
     owned = [k for k in keys if k.split(":")[2] in ("page", "state", "manifest")]
     lost = [key for key in owned if key.split(":")[3] not in rows]
