@@ -63,6 +63,7 @@ class Client(threading.Thread):
         self._random = random.Random(f"client {number} of {seed}")
         self._sent = 0
         self._old: list[Batch] = []
+        self._contested: set[str] = set()  # keys that were sent with two bodies
         self._position = ""  # of the latest acknowledgement
         self._features: dict[str, dict[str, Any]] = {}  # of some examples sent, by id
         self._connections: dict[int, http.client.HTTPConnection] = {}
@@ -132,6 +133,8 @@ class Client(threading.Thread):
             if outcome == "acknowledged":
                 self._old = [*self._old[-OLD_BATCHES:], batch]
                 return
+            if outcome == "conflict":
+                return
             refused = refused and outcome == "not_learned"
             if not patient and not again:
                 break
@@ -148,10 +151,12 @@ class Client(threading.Thread):
         """Send another body under a key that was used: refused while the window remembers it."""
         if old.key is not None:
             other = json.dumps({"examples": [self._example()]}).encode()
-            self._attempt(Batch(old.model, (), old.key, other), again=False, may_conflict=True)
+            self._contested.add(old.key)  # from here on either body may be the first
+            self._attempt(Batch(old.model, (), old.key, other), again=False)
 
-    def _attempt(self, batch: Batch, *, again: bool, may_conflict: bool = False) -> str:
-        """What is known of the batch after one more request: acknowledged, not_learned, unknown."""
+    def _attempt(self, batch: Batch, *, again: bool) -> str:
+        """What is known of the batch after one more request: acknowledged, not_learned, unknown, or
+        conflict."""
         headers = JSON if batch.key is None else {**JSON, "idempotency-key": batch.key}
         era = self._journal.era
         try:
@@ -163,8 +168,8 @@ class Client(threading.Thread):
             self._acknowledged(batch, told, era, again=again)
             return "acknowledged"
         self._journal.count(f"{status} {told.get('outcome')}")
-        if status == CONFLICT and may_conflict:
-            return "not_learned"
+        if status == CONFLICT and batch.key in self._contested:
+            return "conflict"
         if status != 503 or told.get("outcome") not in ("not_learned", "unknown"):
             self._journal.fault(f"/learn answers {status}: {told}")
         return str(told.get("outcome"))
