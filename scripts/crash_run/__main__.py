@@ -81,6 +81,9 @@ def report(given: argparse.Namespace, found: list[Outcome], seconds: float) -> d
         "mode": given.mode,
         "episodes": len(found),
         "crash_points": crashes.total(),
+        "of_redis": sum(
+            count for name, count in crashes.items() if "edis" in name or "both" in name
+        ),
         "distinct_failpoints": len({name.split()[0] for name in crashes} & set(POINTS)),
         "acknowledged": sum(v.acknowledged for v in verdicts),
         "lost": sum(v.lost for v in verdicts),

@@ -16,6 +16,7 @@ import traceback
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,8 @@ class Episode:
         if not life.deadly:
             deadline = time.monotonic() + self._random.uniform(0.05, 0.4)
             if not self._profile.everysec and self._random.random() < 0.5:
-                self._kill_redis()
+                time.sleep(self._random.uniform(0.02, 0.2))
+                self._kill_redis("SIGKILL of Redis")
         losses = self._losses
         if losses and losses.may_lose() and ("doubt" in life.needs or self._random.random() < 0.5):
             self._lose(losses)
@@ -199,11 +201,10 @@ class Episode:
                 service.wait_dead(2.5 * IDLE_SECONDS)
                 self._gate.open()
 
-    def _kill_redis(self) -> None:
+    def _kill_redis(self, told: str) -> None:
         if self._redis is not None:
-            time.sleep(self._random.uniform(0.02, 0.2))
             self._redis.kill()
-            self.outcome.crashes["SIGKILL of Redis"] += 1
+            self.outcome.crashes[told] += 1
 
     def _lose(self, losses: Losses) -> None:
         time.sleep(self._random.uniform(0.1, 0.4))
@@ -218,7 +219,8 @@ class Episode:
         if self._proxy is None or self._proxy.is_armed():
             return
         direction = self._random.choice((REQUEST, REPLY))
-        killed = self._redis.kill if self._redis and self._random.random() < 0.3 else None
+        deadly = self._random.random() < 0.3
+        killed = partial(self._kill_redis, "SIGKILL of Redis in a cut") if deadly else None
         self._proxy.cut_after(self._random.randrange(1, 20000), direction, killed)
 
     def _count(self, service: Service) -> None:
