@@ -162,6 +162,7 @@ class Admin(threading.Thread):
         body = {"examples": examples}
         with self._journal.lock:
             self._journal.sent.update(ids)
+            self._journal.attempts[None, ids] += 1
         status, told = self._request("POST", f"/models/{model}/learn", body)
         if status == 200:
             batch = Batch(model, ids, None, json.dumps(body).encode())

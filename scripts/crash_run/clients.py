@@ -159,6 +159,8 @@ class Client(threading.Thread):
         conflict."""
         headers = JSON if batch.key is None else {**JSON, "idempotency-key": batch.key}
         era = self._journal.era
+        with self._journal.lock:
+            self._journal.attempts[batch.key, batch.ids] += 1
         try:
             status, told = self._request("/learn", batch.body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:

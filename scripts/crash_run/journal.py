@@ -49,6 +49,7 @@ class Journal:
     """Of all clients of an episode; appended to under its lock."""
 
     sent: set[str] = field(default_factory=set)  # event ids, whatever became of them
+    attempts: Counter[tuple[str | None, tuple[str, ...]]] = field(default_factory=Counter)
     keys_sent: set[str] = field(default_factory=set)
     not_learned: list[Batch] = field(default_factory=list)  # given up, every attempt refused
     acknowledged: list[Acknowledged] = field(default_factory=list)

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -250,6 +250,7 @@ def judge(
             one.fold()
         last[model] = judges[model][-1]
     _compare_acknowledged(judges, journal, verdict, surviving)
+    _compare_attempts(judges, journal, verdict)
     _compare_refused(judges, journal, verdict)
     if "default" in last and (strays := last["default"].strays()):
         verdict.violations.append(f"the log never had {strays[0]}, which was told")
@@ -273,6 +274,21 @@ def _compare_acknowledged(
         why = next((text for text in found if text != "lost"), "lost")
         verdict.lost += told.accepted if why == "lost" else 0
         verdict.violations.append(f"an acknowledged batch at {told.position} is {why}")
+
+
+def _compare_attempts(judges: dict[str, list[Judge]], journal: Journal, verdict: Verdict) -> None:
+    """The service must not repeat by itself: the window would hide it, for what has an id."""
+    allowed: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for (key, ids), count in journal.attempts.items():
+        allowed[hashed(key) if key else 0, tuple(hashed(name) for name in ids)] += count
+    found: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for one in (one for incarnations in judges.values() for one in incarnations):
+        requests = {id(o): o for os in one.occurrences.values() for o in os}
+        found.update((o.key, o.ids if any(o.ids) else ()) for o in requests.values())
+    for identity, count in found.items():
+        if count > allowed[identity]:
+            text = f"a batch that was sent {allowed[identity]} times is in the log {count} times"
+            verdict.violations.append(text)
 
 
 def _compare_refused(judges: dict[str, list[Judge]], journal: Journal, verdict: Verdict) -> None:

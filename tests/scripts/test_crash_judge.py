@@ -52,6 +52,7 @@ class Log:
         predictions = [None if np.isnan(p) else float(p) for p in applied.predictions]
         sent = Batch("default", ids, None, b"")
         self.journal.sent.update(ids)
+        self.journal.attempts[None, ids] += 1
         self.journal.acknowledged.append(
             Acknowledged(sent, position, learned, ROWS - learned, predictions, 0)
         )
@@ -116,6 +117,10 @@ def _append_the_refused(log: Log) -> None:
     log.journal.not_learned.append(log.journal.acknowledged[1].batch)
 
 
+def _repeat_by_itself(log: Log) -> None:
+    log.journal.attempts[None, ("1.0", "1.1", "1.2")] -= 1
+
+
 def _leave_a_gap(log: Log) -> None:
     del log.entries[2]
 
@@ -146,6 +151,7 @@ def _lose_a_change(log: Log) -> None:
         (_predict_wrongly, "a wrong prediction"),
         (_predict_from_nowhere, "a position the log never had"),
         (_append_the_refused, "refused every time"),
+        (_repeat_by_itself, "sent 1 times is in the log 2 times"),
         (_leave_a_gap, "a gap"),
         (_break_the_chain, "a broken chain"),
         (_serve_other_weights, "the fold is at"),
