@@ -181,7 +181,7 @@ class Episode:
         """Traffic until it dies, or has lived long enough."""
         deadline = time.monotonic() + LIFE_SECONDS
         if not life.deadly:
-            deadline = time.monotonic() + self._random.uniform(0.05, 0.4)
+            deadline = time.monotonic() + self._random.uniform(0.05, 0.4) + 0.05 * life.steps
             if not self._profile.everysec and self._random.random() < 0.5:
                 time.sleep(self._random.uniform(0.02, 0.2))
                 self._kill_redis("SIGKILL of Redis")

@@ -37,6 +37,7 @@ OPERATIONS = {  # of the administrating client
 }  # fmt: skip
 EARLY = ("start", "embedded", "damage")  # reached before the service is ready
 HITS = {"learn": 12, "checkpoint": 3, "control": 2, "others": 3}
+LOSSY, LOST_REPLIES = 0.1, 20
 DEATHS = ("exit", "exit", "exit", "kill-both")
 
 
@@ -95,6 +96,9 @@ class Deck:
         draw = self._random
         if not self._points or (not self._only and draw.random() < 0.1):
             return Life("", deadly=False, steps=0)
+        lossy = [p for p in sorted(CONNECTION_POINTS) if p in self._points]
+        if lossy and draw.random() < LOSSY:
+            return self._lossy(lossy)
         point = self._card()
         need = need_of(point)
         steps = self._before(need)
@@ -105,6 +109,12 @@ class Deck:
         steps.append(self._step(point, hit, action))
         needs = {need_of(step.split()[0]) for step in steps}
         return Life("; ".join(steps), needs, steps=len(steps))
+
+    def _lossy(self, points: Sequence[str]) -> Life:
+        """A life in which replies to writes are lost again and again, and nobody dies of it."""
+        draw = self._random
+        steps = [f"{draw.choice(points)} {draw.randrange(1, 5)} raise" for _ in range(LOST_REPLIES)]
+        return Life("; ".join(steps), {"learn"}, deadly=False, steps=len(steps))
 
     def _before(self, need: str) -> list[str]:
         """What has to happen first."""
