@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
+from app.failpoints import failpoint
 from ftrl_core.entry import ControlEntry, Entry, decode
 from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
 from ftrl_core.model import Applied, Model
@@ -83,6 +84,7 @@ class Follower:
     def adopt(self, model: Model, nonce: str, tail: list[LogEntry]) -> None:
         """Begin with a loaded model; tail is what was read of the log after it already."""
         self.model, self.nonce, self._tail = model, nonce, tail
+        failpoint("recovery.loaded")
         self._passed_over = set()
         self.last_time_ms = 0  # not known of a checkpoint's position
 
@@ -127,6 +129,7 @@ class Follower:
                 if since_yield > YIELD_BYTES:
                     since_yield = 0
                     await asyncio.sleep(0)
+        failpoint("fold.caught_up")
 
     async def _fold_read(self, entry: LogEntry) -> None:
         position, seq = self.loaded.position, entry.position.seq
@@ -169,10 +172,12 @@ class Follower:
             await self._fold_control(entry, decoded)
             return
         applied = self.loaded.apply(entry.position, decoded, entry.time_ms)
+        failpoint("fold.read")
         if entry.nonce in self.keep_nonces and applied is not None:
             self.kept[entry.nonce] = (entry.position, applied)
 
     async def _fold_control(self, entry: LogEntry, decoded: ControlEntry) -> None:
+        failpoint("fold.control")
         match decoded.op:
             case "delete":
                 raise Deleted("the model was deleted")
@@ -180,6 +185,7 @@ class Follower:
                 model = await self._load_restore(decoded.fields["generation"])
                 model.restored(entry.position)
                 self.model = model
+                failpoint("restore.switched")
             case "skip":
                 seq = int(decoded.fields["seq"])
                 if seq not in self._passed_over and seq < entry.position.seq:
@@ -189,9 +195,11 @@ class Follower:
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
             case "configure":
                 await asyncio.to_thread(self.loaded.prepare, decoded, entry.position.seq)
+                failpoint("configure.prepared")
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
             case _:
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
+                failpoint("names.folded")
 
     def fold_own(self, entry: LogEntry, decoded: Entry) -> Applied:
         """Fold an entry of examples that this process has just appended at the next position."""

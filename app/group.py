@@ -19,6 +19,7 @@ from itertools import accumulate
 import numpy as np
 
 from app.errors import IdempotencyConflict
+from app.failpoints import failpoint
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.constants import F64
 from ftrl_core.deduplication import CONFLICT, DUPLICATE, LEARN
@@ -104,7 +105,7 @@ def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
     """The entries of a group: (payload, nonce) each, nonces drawn at random."""
     batch = ExampleBatch.concatenate([request.batch for request in group])
     ends = list(accumulate(request.batch.rows for request in group))
-    return [
+    entries = [
         (
             encode_examples(
                 batch.slice(first, last), request_table(_parts(group, ends, first, last))
@@ -113,6 +114,8 @@ def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
         )
         for first, last in plan_entries(batch)
     ]
+    failpoint("group.planned")
+    return entries
 
 
 def _parts(
@@ -148,6 +151,7 @@ def resolve(group: Sequence[LearnRequest], folded: Sequence[tuple[Position, Appl
         if not request.done.done():
             _resolve_one(request, position, predictions[start:end], verdicts[start:end].tobytes())
         start = end
+    failpoint("group.resolved")
 
 
 def _resolve_one(

@@ -20,6 +20,7 @@ from app.checkpoint_garbage import CheckpointGarbage
 from app.checkpoint_store import CheckpointStore
 from app.checkpointing import CheckpointOptions
 from app.errors import Conflict, LogError, ModelExists, ModelNotFound, Unavailable
+from app.failpoints import failpoint
 from app.known_models import KnownModels
 from app.model_index import ModelIndex
 from app.redis_connections import RedisConnections
@@ -208,9 +209,12 @@ class Hub:
         if not self.hosts(name):
             raise Conflict("not-hosted", "this process is told not to host a model of that name")
         try:
-            return await self.get(name)
+            replica = await self.get(name)
+            if replica.state == "deleted":  # seen in its log: who deleted it died before the row
+                replica = await self.get(name)
         except ModelNotFound:
             return None
+        return replica
 
     async def _make(self, name: str, config: ModelConfig) -> tuple[str, bool]:
         """The incarnation that has the name now, and whether it was made here."""
@@ -219,6 +223,7 @@ class Hub:
         incarnation, nonce = secrets.token_hex(8), secrets.token_hex(8)
         try:
             await self._index.create(name, incarnation, nonce, payload, json.dumps(whole))
+            failpoint("model.made")
         except ModelExists as error:
             if error.deleting:
                 await self._remove(name, error.incarnation)
@@ -234,18 +239,24 @@ class Hub:
 
     async def _delete(self, replica: ModelReplica) -> None:
         replica.require_model()
+        failpoint("delete.before")
         await replica.append_delete()
+        failpoint("delete.appended")
         await replica.close()
+        failpoint("delete.closed")
         self._replicas.pop(replica.name, None)
         self._known.forget(replica.name)
+        failpoint("delete.forgotten")
         await self._remove(replica.name, replica.incarnation)
 
     async def _remove(self, name: str, incarnation: str) -> None:
         """Take away what is left of a deleted model; done again, it does nothing."""
         await self._index.bury(name, incarnation)
+        failpoint("delete.buried")
         keys = ModelKeys(self.settings.key_prefix, name)
         store = CheckpointStore(self.connections, keys, incarnation)
         await CheckpointGarbage(store).drop_all()
+        failpoint("delete.dropped")
         await self._index.finish_delete(name, incarnation)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:

@@ -9,7 +9,7 @@ forbid, and two versions of the service would fight over one name.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, NoReturn
 
@@ -29,6 +29,7 @@ from app.errors import (
     WrongEpoch,
     WrongIncarnation,
 )
+from app.failpoints import failpoint
 from app.redis_connections import Argument, Command, RedisConnections, as_log_error
 
 
@@ -39,6 +40,7 @@ class Script:
         folder = files("app") / "lua"
         self.text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+        self._before, self._after = f"{name}.before", f"{name}.after"
 
     def command(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Command:
         """The EVALSHA command of one call."""
@@ -58,14 +60,14 @@ class Script:
         """
         command = self.command(keys, arguments)
         send = connections.append_command if durably else connections.write_command
+        failpoint(self._before)
         try:
-            return accepted(await send(*command))
+            reply = await send(*command)
         except NoScriptError:
             await self.load(connections)
-        try:
-            return accepted(await send(*command))
-        except NoScriptError as error:
-            raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
+            reply = await _sent_again(send, command)
+        failpoint(self._after)
+        return accepted(reply)
 
     async def call_many(
         self, connections: RedisConnections, commands: Sequence[Command]
@@ -74,10 +76,12 @@ class Script:
 
         Raises the first error after every reply has been read.
         """
+        failpoint(self._before)
         replies = await connections.write_commands(commands)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self.load(connections)
             replies = await connections.write_commands(commands)
+        failpoint(self._after)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise as_log_error(reply) from reply
@@ -86,6 +90,13 @@ class Script:
     async def load(self, connections: RedisConnections) -> None:
         """Make the script known to the server."""
         await connections.write_command("SCRIPT", "LOAD", self.text)
+
+
+async def _sent_again(send: Callable[..., Awaitable[Any]], command: Command) -> Any:
+    try:
+        return await send(*command)
+    except NoScriptError as error:
+        raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
 
 
 def accepted(reply: list[Any]) -> list[Any]:

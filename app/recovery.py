@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
+from app.failpoints import failpoint
 from app.folding import Outdated
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.config import ModelConfig
@@ -63,6 +64,7 @@ async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loade
     Raises Unloadable, UnknownVersion and what the stores raise. A checkpoint of an unknown version
     is not damaged: nothing older stands in for it.
     """
+    failpoint("recovery.begun")
     for kept in await store.kept():
         try:
             return await _touched(await _load_manifest(event_log, store, kept))
@@ -80,6 +82,7 @@ async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loade
 async def load_restore(store: CheckpointStore, generation: str) -> Model:
     """The model that a restore entry names; BadCheckpoint when it is not there in full."""
     content = await store.read_manifest(generation)
+    failpoint("restore.loading")
     if content is None:
         raise BadCheckpoint(f"the manifest of restore {generation} is missing")
     loader = Loader(Manifest.decode(content))
@@ -88,6 +91,7 @@ async def load_restore(store: CheckpointStore, generation: str) -> Model:
     except _Missing as error:
         raise BadCheckpoint(f"a page of restore {generation} is missing") from error
     model = await asyncio.to_thread(loader.finish)
+    failpoint("restore.loaded")
     await asyncio.to_thread(model.table.touch_memory)
     return model
 
@@ -130,10 +134,12 @@ async def is_passed(
 
 async def _load_manifest(event_log: EventLog, store: CheckpointStore, kept: KeptManifest) -> Loaded:
     loader = Loader(Manifest.decode(kept.manifest))
+    failpoint("recovery.manifest")
     for _ in range(RETARGETS_MAX):
         try:
             await _fill(store, loader)
             tail = await _tail(event_log, loader.manifest.position)
+            failpoint("recovery.tail")
         except _Missing as missing:
             newest = await store.newest()
             if newest is None or newest.generation == kept.generation:
@@ -160,7 +166,9 @@ async def _tail(event_log: EventLog, position: Position) -> list[LogEntry]:
 
 async def _fill(store: CheckpointStore, loader: Loader) -> None:
     await _fetch(store, loader, is_page=False)
+    failpoint("recovery.segments")
     await _fetch(store, loader, is_page=True)
+    failpoint("recovery.pages")
 
 
 async def _fetch(store: CheckpointStore, loader: Loader, *, is_page: bool) -> None:

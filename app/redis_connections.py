@@ -44,6 +44,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import AppendUnknown, ForeignKey, LogError, RedisAway, ServerRefused
+from app.failpoints import failpoint
 from app.server_facts import QUESTIONS, Promise, ServerFacts, facts_of
 
 WRONG_TYPE = "WRONGTYPE"
@@ -155,7 +156,7 @@ class RedisConnections:
                 if connection not in self._checked:
                     await self._check(connection)
                 with self._mapped(commands=len(commands)):
-                    replies = await _send(connection, commands)
+                    replies = await _write(connection, commands)
         reply = _raise_error_reply(replies[0])
         if self.promise.waitaof and not _is_synced(replies[1]):
             raise AppendUnknown(f"WAITAOF told of no sync: {replies[1]!r}")
@@ -173,7 +174,7 @@ class RedisConnections:
         """
         with self._mapped(commands=len(commands)):
             async with _borrowed(self.write) as connection:
-                return await _send(connection, commands)
+                return await _write(connection, commands)
 
     @contextmanager
     def _mapped(self, *, commands: int) -> Iterator[None]:
@@ -255,9 +256,18 @@ async def _borrowed(client: Redis) -> AsyncIterator[Any]:
         await pool.release(connection)
 
 
-async def _send(connection: Any, commands: Sequence[Command]) -> list[Any]:
+async def _write(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """`_send` of what changes something."""
+    replies = await _send(connection, commands, writes=True)
+    failpoint("redis.answered")
+    return replies
+
+
+async def _send(connection: Any, commands: Sequence[Command], *, writes: bool = False) -> list[Any]:
     """Send all, read all; ResponseErrors are returned in place, other failures raised."""
     await connection.send_packed_command(connection.pack_commands(commands))
+    if writes:
+        failpoint("redis.sent")
     replies: list[Any] = []
     for _ in commands:
         try:

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch, not_durable
 from app.event_log import ConfigureControl, DeleteControl, RestoreControl, SkipControl
+from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
@@ -59,7 +60,9 @@ class ModelReplica:
 
     async def close(self) -> None:
         """Append and fold what is queued, checkpoint, and end."""
+        failpoint("stop.begun")
         await self._owner.close()
+        failpoint("stop.finished")
 
     @property
     def state(self) -> str:
@@ -248,7 +251,9 @@ class ModelReplica:
             after = changed_config(self.require_model().config, changes)
             payload = encode_control("configure", {"config": changes})
             control = ConfigureControl(json.dumps(after.to_dict()))
+            failpoint("configure.before")
             await self._owner.append_control(payload, control)
+            failpoint("configure.appended")
             await self._owner.follower.catch_up()
 
         await self._owner.job(run)
@@ -262,10 +267,13 @@ class ModelReplica:
         """Switch every replica to a verified model at one position. Raises Conflict."""
         store, epoch = self._owner.store, self.require_model().position.epoch
         generation = await store.register_restore(self.require_model().position)
+        failpoint("restore.registered")
         taken = await asyncio.to_thread(cut, restored, -1)
         manifest = Manifest.advance(None, taken, generation, "0" * 16)
         await store.put_pages(generation, taken.pages, taken.segments)
+        failpoint("restore.pages")
         await store.put_manifest(generation, manifest.encode())
+        failpoint("restore.manifest")
         configuration = json.dumps(restored.config.to_dict())
         control = RestoreControl(generation, len(taken.pages), len(taken.segments), configuration)
 
@@ -273,10 +281,12 @@ class ModelReplica:
             payload = encode_control("restore", {"generation": generation})
             if self.require_model().position.epoch != epoch:
                 raise Conflict("restored-meanwhile", "another restore came first")
+            failpoint("restore.before")
             try:
                 appended = await self._owner.append_control(payload, control, same_epoch=True)
             except WrongEpoch as error:
                 raise Conflict("restored-meanwhile", "another restore came first") from error
+            failpoint("restore.appended")
             await self._owner.follower.catch_up()
             return appended.last
 

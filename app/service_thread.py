@@ -29,6 +29,7 @@ import uvicorn
 import uvloop
 
 from app.errors import LogError, RedisAway, ServerRefused
+from app.failpoints import failpoint
 from app.http_protocol import JoiningProtocol
 from app.redis_connections import RedisConnections
 from app.settings import Settings
@@ -168,6 +169,7 @@ class ServiceThread:
         if self._hub is not None:
             self._progress.begin("writing the last checkpoint")
             await self._hub.close()
+            failpoint("stop.closed")
         if self._connections is not None:
             await self._connections.aclose()
 
@@ -181,6 +183,7 @@ class ServiceThread:
         )
         await self._until_redis_answers(self._connections)
         self._may_interrupt = False  # from here on Redis is written to
+        failpoint("start.connected")
         await self._open_models(self._connections)
 
     async def _until(self, future: Future[None]) -> None:
@@ -220,6 +223,7 @@ class ServiceThread:
             await hub.start(default_config(self._settings.config))
         except LogError as error:
             raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
+        failpoint("start.opened")
         self._switch.application = application
         for replica in hub.loaded():
             await replica.settled(24 * 3600.0)

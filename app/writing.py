@@ -23,6 +23,7 @@ from app.errors import (
     WrongEpoch,
 )
 from app.event_log import Append, Appended, Control, EventLog, LogEntry
+from app.failpoints import failpoint
 from app.folding import Doubt, Follower
 from app.group import LearnRequest, plan, resolve
 from app.replica_work import fail_group
@@ -105,6 +106,7 @@ class Writer:
         """
         decoded = [decode(payload) for payload, _ in entries]
         appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
+        failpoint("fold.begun")
         follower = self._follower
         previous = (appended.previous.seq, appended.previous_nonce)
         if previous != (follower.loaded.position.seq, follower.nonce):
@@ -116,15 +118,18 @@ class Writer:
         for place, (payload, nonce) in enumerate(entries):
             if place:
                 await asyncio.sleep(0)  # a prediction may come in between
+                failpoint("fold.between")
             position = Position(appended.first.epoch, appended.first.seq + place)
             time_ms = appended.time_ms[place]
             await follower.before(time_ms)
             entry = LogEntry(position, nonce, follower.nonce, time_ms, payload)
             folded.append((position, follower.fold_own(entry, decoded[place])))
+            failpoint("fold.own")
         return folded
 
     async def _fold_by_reading(self, nonces: list[str]) -> list[tuple[Position, Applied]]:
         """Somebody else's entries came before ours: fold all of them from the log."""
+        failpoint("fold.others")
         follower = self._follower
         follower.keep_nonces = set(nonces)
         try:
@@ -174,3 +179,4 @@ class Writer:
                 if time.monotonic() > deadline:
                     raise AppendUnknown(str(error)) from error
             await asyncio.sleep(REPEAT_PAUSE_SECONDS)
+            failpoint("append.repeated")
