@@ -23,7 +23,7 @@ from app.errors import CheckpointRefused, LogError, ModelGone, WrongEpoch
 from app.failpoints import failpoint
 from ftrl_core.batch import U8
 from ftrl_core.checkpoint import Cut, Manifest, cut
-from ftrl_core.errors import BadCheckpoint
+from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,8 @@ class Checkpointing:
         elif newest.generation != self._base.generation:
             try:
                 self._base = _Base(newest.generation, Manifest.decode(newest.manifest))
+            except UnknownVersion:
+                raise
             except BadCheckpoint as error:
                 log.error("checkpoint %s is written anew: %s", newest.generation, error)
                 self._base = _Base(newest.generation, None)

@@ -27,6 +27,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,8 @@ def _take(step: Step) -> None:
     os.write(STANDARD_ERROR, f"failpoint reached: {step}\n".encode())
     if step.action in ("kill-redis", "kill-both"):
         for pid in _redis_pids(step.argument):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # dead already
+                os.kill(pid, signal.SIGKILL)
     if step.action in ("exit", "kill-both"):
         os.kill(os.getpid(), signal.SIGKILL)
     if step.action == "sleep":

@@ -74,6 +74,33 @@ def take_group(queue: list[LearnRequest]) -> list[LearnRequest]:
     return group
 
 
+class LearnQueue:
+    """Requests that wait for the next append, in order."""
+
+    def __init__(self) -> None:
+        self._requests: list[LearnRequest] = []
+        self.features = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._requests)
+
+    def put(self, request: LearnRequest) -> None:
+        """At the end."""
+        self._requests.append(request)
+        self.features += request.batch.nnz
+
+    def next_group(self) -> list[LearnRequest]:
+        """Remove what goes into one append."""
+        group = take_group(self._requests)
+        self.features -= sum(request.batch.nnz for request in group)
+        return group
+
+    def fail(self, error: Exception) -> None:
+        """Tell all of them the same error; empties the queue."""
+        requests, self._requests, self.features = self._requests, [], 0
+        fail(requests, error)
+
+
 def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
     """The entries of a group: (payload, nonce) each, nonces drawn at random."""
     batch = ExampleBatch.concatenate([request.batch for request in group])

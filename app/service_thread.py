@@ -15,6 +15,7 @@ writes the last checkpoints, the connections close. The embedded server is stopp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
@@ -90,7 +91,8 @@ class ServiceThread:
         self._server.should_exit = True
         loop, starting = self._loop, self._starting
         if loop is not None and starting is not None and self._may_interrupt:
-            loop.call_soon_threadsafe(starting.cancel)
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(starting.cancel)
 
     @property
     def is_compiling(self) -> bool:
@@ -176,7 +178,9 @@ class ServiceThread:
         await self._until(self._prepared)
         self._progress.say("kernels are ready and pass the self-test")
         url = await asyncio.wrap_future(self._redis_url)
-        self._connections = RedisConnections.from_url(url, self._settings.durability)
+        self._connections = RedisConnections.from_url(
+            url, self._settings.durability, waitaof=self._settings.waitaof
+        )
         await self._until_redis_answers(self._connections)
         self._may_interrupt = False  # from here on Redis is written to
         failpoint("start.connected")

@@ -12,10 +12,21 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from app.errors import AppendUnknown, LogError, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
+from app.errors import (
+    AppendUnknown,
+    LogError,
+    LogFull,
+    ProducerUnknown,
+    RedisAway,
+    ServerRefused,
+    StaleBatch,
+    WrongEpoch,
+)
 from app.event_log import Append, Appended, Control, EventLog, LogEntry
 from app.failpoints import failpoint
 from app.folding import Doubt, Follower
+from app.group import LearnRequest, plan, resolve
+from app.replica_work import fail_group
 from ftrl_core.entry import decode
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
@@ -72,6 +83,19 @@ class Writer:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    async def learn(self, incarnation: str, group: Sequence[LearnRequest]) -> bool:
+        """Append and fold a group of requests, and tell each what became of it; whether the log
+        was full. Raises what doubts the memory or the connection."""
+        try:
+            resolve(group, await self.append_and_fold(incarnation, plan(group)))
+        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch, ServerRefused) as error:
+            fail_group(group, error)
+            return isinstance(error, LogFull)
+        except Exception as error:
+            fail_group(group, error)
+            raise
+        return False
+
     async def append_and_fold(
         self, incarnation: str, entries: Sequence[tuple[bytes, str]]
     ) -> list[tuple[Position, Applied]]:
@@ -97,6 +121,7 @@ class Writer:
                 failpoint("fold.between")
             position = Position(appended.first.epoch, appended.first.seq + place)
             time_ms = appended.time_ms[place]
+            await follower.before(time_ms)
             entry = LogEntry(position, nonce, follower.nonce, time_ms, payload)
             folded.append((position, follower.fold_own(entry, decoded[place])))
             failpoint("fold.own")

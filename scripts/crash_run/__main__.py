@@ -26,9 +26,13 @@ from scripts.crash_run.episode import Outcome
 from scripts.crash_run.points import Profile
 from scripts.crash_run.worker import run_episode
 
-PROFILES = (
-    Profile(), Profile(), Profile(services=2), Profile(embedded=True),
-)  # fmt: skip
+PROFILES = {
+    "fsync": (
+        Profile(), Profile(), Profile(services=2), Profile(embedded=True), Profile(proxy=True),
+        Profile(services=2, proxy=True),
+    ),
+    "everysec": (Profile(everysec=True), Profile(everysec=True, services=2)),
+}  # fmt: skip
 
 
 def outcomes(given: argparse.Namespace) -> Iterator[Outcome]:
@@ -41,7 +45,7 @@ def outcomes(given: argparse.Namespace) -> Iterator[Outcome]:
         while True:
             wanted = number < given.episodes if given.episodes else crashes < given.crashes
             if wanted and len(running) < given.jobs:
-                profile = draw.choice(fitting(chosen))
+                profile = draw.choice(fitting(given.mode, chosen))
                 seed = f"{given.seed}.{number}"
                 running.add(pool.submit(run_episode, seed, profile, given.lives, chosen))
                 number += 1
@@ -59,33 +63,41 @@ def outcomes(given: argparse.Namespace) -> Iterator[Outcome]:
                     return
 
 
-def fitting(chosen: list[str]) -> list[Profile]:
+def fitting(mode: str, chosen: list[str]) -> list[Profile]:
     """Profiles in which some chosen point can be reached; all, when none is chosen."""
-    return [p for p in PROFILES if not chosen or any(p.reaches(name) for name in chosen)]
+    return [p for p in PROFILES[mode] if not chosen or any(p.reaches(name) for name in chosen)]
 
 
 def report(given: argparse.Namespace, found: list[Outcome], seconds: float) -> dict[str, Any]:
     """The document that is printed."""
     crashes: Counter[str] = sum((o.crashes for o in found), Counter())
+    trouble: Counter[str] = sum((o.trouble for o in found), Counter())
     answers: Counter[str] = sum((o.answers for o in found), Counter())
     verdicts = [outcome.verdict for outcome in found]
     violations = [f"{o.seed}: {text}" for o in found for text in o.verdict.violations]
     return {
         "run": "crash",
         "seed": given.seed,
-        "mode": "fsync",
+        "mode": given.mode,
         "episodes": len(found),
         "crash_points": crashes.total(),
+        "of_redis": sum(
+            count for name, count in crashes.items() if "edis" in name or "both" in name
+        ),
         "distinct_failpoints": len({name.split()[0] for name in crashes} & set(POINTS)),
         "acknowledged": sum(v.acknowledged for v in verdicts),
         "lost": sum(v.lost for v in verdicts),
         "doubled": sum(v.doubled for v in verdicts),
+        "lost_by_redis": sum(v.lost_by_redis for v in verdicts),
+        "losses_told": sum(outcome.noticed for outcome in found),
         "entries": sum(v.entries for v in verdicts),
         "examples_folded": sum(v.examples for v in verdicts),
         "predictions_compared": sum(v.predictions for v in verdicts),
+        "checkpoints_compared": sum(v.digests for v in verdicts),
         "violations": violations[:20],
         "kept": [outcome.directory for outcome in found if outcome.directory],
         "points": dict(sorted(crashes.items())),
+        "other_trouble": dict(sorted(trouble.items())),
         "answers": dict(sorted(answers.items())),
         "digests": {outcome.seed: outcome.digest for outcome in found},
         "seconds": round(seconds, 1),
@@ -100,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=0, help="how many; else by --crashes")
     parser.add_argument("--crashes", type=int, default=1000, help="how many at least")
     parser.add_argument("--lives", type=int, default=14, help="of each episode")
+    parser.add_argument("--mode", choices=sorted(PROFILES), default="fsync")
     parser.add_argument("--points", default="", help="only these failpoints, comma-separated")
     parser.add_argument("--jobs", type=int, default=2, help="episodes at a time")
     parser.add_argument("--keep-going", action="store_true", help="also after a violation")

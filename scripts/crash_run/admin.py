@@ -64,7 +64,7 @@ class Admin(threading.Thread):
                     continue
                 operation = self._random.choice(self._allowed)
             if operation in self._allowed:
-                getattr(self, f"_{operation}")()
+                getattr(self, f"do_{operation}")()
         self.settle()
         self.idle.set()
 
@@ -80,7 +80,8 @@ class Admin(threading.Thread):
             self._journal.fault(f"{method} {path} answers {status}: {told}")
         return status, told
 
-    def _snapshot(self) -> None:
+    def do_snapshot(self) -> None:
+        """Take one under a new name."""
         self._count += 1
         name = f"s{self._count}"
         status, told = self._request("POST", "/admin/snapshots", {"name": name})
@@ -98,10 +99,11 @@ class Admin(threading.Thread):
             if status in (200, 404):
                 self._maybe_taken.discard(name)
 
-    def _restore(self) -> None:
+    def do_restore(self) -> None:
+        """Go back to one of the latest."""
         self.settle_snapshots()
         if not self._journal.snapshots:
-            self._snapshot()
+            self.do_snapshot()
         if not self._journal.snapshots or not self.settle():
             return
         name = self._random.choice(list(self._journal.snapshots)[-4:])
@@ -131,7 +133,8 @@ class Admin(threading.Thread):
         self._unsettled = None
         return True
 
-    def _configure(self) -> None:
+    def do_configure(self) -> None:
+        """Change one argument of the live model."""
         name = self._random.choice(CHANGED)
         value = round(self._random.uniform(0.01, 0.5), 6)
         changes = {"optimizer": {name: value}}
@@ -141,7 +144,7 @@ class Admin(threading.Thread):
         elif status not in (0, 503, 409):
             self._journal.fault(f"PATCH answers {status}")
 
-    def _model(self) -> None:
+    def do_model(self) -> None:
         """Make a model, and teach it something."""
         name = self._random.choice(MODELS)
         self._journal.deleted.discard(name)
@@ -159,6 +162,7 @@ class Admin(threading.Thread):
         body = {"examples": examples}
         with self._journal.lock:
             self._journal.sent.update(ids)
+            self._journal.attempts[None, ids] += 1
         status, told = self._request("POST", f"/models/{model}/learn", body)
         if status == 200:
             batch = Batch(model, ids, None, json.dumps(body).encode())
@@ -169,10 +173,11 @@ class Admin(threading.Thread):
                 )
             )  # fmt: skip
 
-    def _delete(self) -> None:
+    def do_delete(self) -> None:
+        """Delete a model, made first where there is none."""
         name = self._random.choice(MODELS)
         if name not in self._journal.made:
-            self._model()
+            self.do_model()
         self._journal.made.discard(name)
         status, told = self._request("DELETE", f"/models/{name}")
         if status == 204:

@@ -22,6 +22,7 @@ FINISH_SECONDS = 45.0
 PAUSE_SECONDS = 0.01
 ROWS_MAX = 10
 OLD_BATCHES = 40
+CONFLICT = 422
 JSON = {"content-type": "application/json"}
 
 
@@ -62,6 +63,8 @@ class Client(threading.Thread):
         self._random = random.Random(f"client {number} of {seed}")
         self._sent = 0
         self._old: list[Batch] = []
+        self._contested: set[str] = set()  # keys that were sent with two bodies
+        self._position = ""  # of the latest acknowledgement
         self._features: dict[str, dict[str, Any]] = {}  # of some examples sent, by id
         self._connections: dict[int, http.client.HTTPConnection] = {}
         self.idle = threading.Event()  # waits at the gate
@@ -74,6 +77,8 @@ class Client(threading.Thread):
             choice = draw.random()
             if choice < 0.25 and self._features:
                 self._predict()
+            elif choice < 0.27 and self._old:
+                self._contradict(draw.choice(self._old))
             elif choice < 0.4 and self._old:
                 self._learn(draw.choice(self._old), again=True)
             else:
@@ -128,6 +133,8 @@ class Client(threading.Thread):
             if outcome == "acknowledged":
                 self._old = [*self._old[-OLD_BATCHES:], batch]
                 return
+            if outcome == "conflict":
+                return
             refused = refused and outcome == "not_learned"
             if not patient and not again:
                 break
@@ -140,10 +147,20 @@ class Client(threading.Thread):
             with self._journal.lock:
                 self._journal.not_learned.append(batch)
 
+    def _contradict(self, old: Batch) -> None:
+        """Send another body under a key that was used: refused while the window remembers it."""
+        if old.key is not None:
+            other = json.dumps({"examples": [self._example()]}).encode()
+            self._contested.add(old.key)  # from here on either body may be the first
+            self._attempt(Batch(old.model, (), old.key, other), again=False)
+
     def _attempt(self, batch: Batch, *, again: bool) -> str:
-        """What is known of the batch after one more request: acknowledged, not_learned, unknown."""
+        """What is known of the batch after one more request: acknowledged, not_learned, unknown, or
+        conflict."""
         headers = JSON if batch.key is None else {**JSON, "idempotency-key": batch.key}
         era = self._journal.era
+        with self._journal.lock:
+            self._journal.attempts[batch.key, batch.ids] += 1
         try:
             status, told = self._request("/learn", batch.body, headers)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -153,6 +170,8 @@ class Client(threading.Thread):
             self._acknowledged(batch, told, era, again=again)
             return "acknowledged"
         self._journal.count(f"{status} {told.get('outcome')}")
+        if status == CONFLICT and batch.key in self._contested:
+            return "conflict"
         if status != 503 or told.get("outcome") not in ("not_learned", "unknown"):
             self._journal.fault(f"/learn answers {status}: {told}")
         return str(told.get("outcome"))
@@ -162,6 +181,7 @@ class Client(threading.Thread):
             batch, told["position"], told["accepted"], told["duplicates"],
             told.get("predictions"), era,
         )  # fmt: skip
+        self._position = told["position"]
         with self._journal.lock:
             self._journal.acknowledged.append(reply)
             self._journal.answers["200 again" if again else "200"] += 1
@@ -169,12 +189,15 @@ class Client(threading.Thread):
     def _predict(self) -> None:
         event = self._random.choice(list(self._features))
         body = json.dumps({"features": self._features[event]}).encode()
-        era = self._journal.era
+        era, awaited = self._journal.era, self._position if self._random.random() < 0.3 else ""
+        query = f"?min_position={awaited}" if awaited else ""
         try:
-            status, told = self._request("/predict", body, JSON)
+            status, told = self._request(f"/predict{query}", body, JSON)
         except (OSError, http.client.HTTPException, ValueError):
             return
         if status == 200:
+            if awaited and not _has_reached(told["position"], awaited):
+                self._journal.fault(f"/predict at {told['position']} did not wait for {awaited}")
             reply = Predicted(event, told["position"], told["predictions"][0], era)
             with self._journal.lock:
                 self._journal.predicted.append(reply)
@@ -194,6 +217,11 @@ class Client(threading.Thread):
         except BaseException:
             connection.close()
             raise
+
+
+def _has_reached(position: str, awaited: str) -> bool:
+    here, there = (tuple(map(int, text.split("-"))) for text in (position, awaited))
+    return here >= there
 
 
 def pause(gate: Gate, clients: Sequence[Client]) -> None:

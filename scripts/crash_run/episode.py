@@ -12,20 +12,23 @@ import random
 import signal
 import tempfile
 import time
+import traceback
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from ftrl_core.snapshot_file import read_snapshot
-from scripts.crash_run import history
+from scripts.crash_run import history, kept
 from scripts.crash_run.admin import MODELS, OPERATIONS, Admin
 from scripts.crash_run.clients import Client, Gate, pause
 from scripts.crash_run.journal import Journal
 from scripts.crash_run.judge import Judge, Verdict, judge
+from scripts.crash_run.losses import Losses
 from scripts.crash_run.points import OPERATIONS as OPERATION_OF
 from scripts.crash_run.points import Deck, Life, Profile
 from scripts.crash_run.processes import (
@@ -36,15 +39,18 @@ from scripts.crash_run.processes import (
     Violation,
     remove,
 )
+from scripts.crash_run.proxy import REPLY, REQUEST, Proxy
 
 CLIENTS = 3
-LIFE_SECONDS = 2.0
+LIFE_SECONDS = 1.5
 IDLE_SECONDS = 0.06
+DEADLY = ("exit", "kill-redis", "kill-both")
 CONFIGS: tuple[dict[str, Any], ...] = (
     {"table_bits": 9, "optimizer": {"learning_rate": 0.1}},
     {"table_bits": 14, "optimizer": {"learning_rate": 0.3, "l1_regularization_strength": 0.2}},
-    {"table_bits": 8},
+    {"table_bits": 8, "deduplication_window": 300},
     {"table_bits": 11},
+    {"table_bits": 9, "optimizer": {"learning_rate": 0.05}, "deduplication_window": 300},
 )
 
 
@@ -55,10 +61,11 @@ class Outcome:
     seed: str
     profile: Profile
     verdict: Verdict = field(default_factory=Verdict)
-    crashes: Counter[str] = field(default_factory=Counter)  # by point, or signal
+    crashes: Counter[str] = field(default_factory=Counter)  # by point and action, or signal
+    trouble: Counter[str] = field(default_factory=Counter)  # what no process died of
     answers: Counter[str] = field(default_factory=Counter)
     digest: str = ""
-    regressions: int = 0
+    noticed: int = 0  # losses of acknowledged entries that a service told
     seconds: float = 0.0
     directory: str = ""  # kept when something was wrong
 
@@ -73,9 +80,18 @@ class Episode:
         self._random = random.Random(seed)
         self._template, self._profile, self._lives = template, profile, lives
         self.directory = Path(tempfile.mkdtemp(prefix="clickfold-crash-"))
-        self._redis = None if profile.embedded else Redis(self.directory)
+        self._config = self._random.choice(CONFIGS)
+        self._redis = None
+        if not profile.embedded:
+            self._redis = Redis(self.directory, "everysec" if profile.everysec else "always")
+        self._proxy = self._losses = None
+        if self._redis is not None and profile.proxy:
+            self._proxy = Proxy(self.directory / "p", self._redis.socket)
+        if self._redis is not None and profile.everysec:
+            self._losses = Losses(self._redis, self._random)
         self._services = [self._service(number) for number in range(profile.services)]
         self._journal, self._gate = Journal(), Gate()
+        self._damaged: set[str] = set()  # keys of pages
         pid_file = "" if self._redis is None else str(self._redis.pid_file)
         self._deck = Deck(self._random, profile, pid_file, chosen)
         self._clients = [
@@ -83,8 +99,8 @@ class Episode:
             for number in range(CLIENTS)
         ]
         self._admin = Admin(
-            self._random.getrandbits(32), self._services, self._journal, self._gate, OPERATIONS,
-            self._epoch,
+            self._random.getrandbits(32), self._services, self._journal, self._gate,
+            () if profile.everysec else OPERATIONS, self._epoch,
         )  # fmt: skip
 
     def _service(self, number: int) -> Service:
@@ -93,10 +109,12 @@ class Episode:
             "snapshot_dir": str(self.directory / "snapshots"),
             "checkpoint_log_bytes": 3000,
             "checkpoint_idle_seconds": IDLE_SECONDS,
-            "config": json.dumps({**self._random.choice(CONFIGS), "deduplication_window": 1 << 16}),
+            "config": json.dumps({"deduplication_window": 1 << 16, **self._config}),
         }
         if self._redis is not None:
-            settings["redis_url"] = self._redis.url
+            settings["redis_url"] = self._redis.url if self._proxy is None else self._proxy.url
+        if self._profile.everysec:
+            settings["durability"] = "everysec"
         return Service(self._template, settings, self.directory / f"service{number}.log")
 
     def run(self) -> Outcome:
@@ -107,11 +125,16 @@ class Episode:
             served = self._served()
             self._end()
             logs = history.logs(self._append_only_file())
-            self.outcome.verdict, last = judge(logs, self._journal, served)
+            surviving = () if self._losses is None else tuple(self._losses.surviving)
+            self.outcome.verdict, last = judge(logs, self._journal, served, surviving)
             self._compare_file(last["default"])
             self.outcome.digest = last["default"].state.fold.digest()
         except Violation as violation:
             self.outcome.verdict.violations.append(str(violation))
+        except Exception as error:  # noqa: BLE001  nothing can be said for the product either
+            traceback.print_exc()
+            text = f"the episode could not be judged: {type(error).__name__}: {error}"
+            self.outcome.verdict.violations.append(text)
         finally:
             self._clean_up()
         self.outcome.answers = self._journal.answers
@@ -138,12 +161,13 @@ class Episode:
 
     def _live(self, service: Service, *, first: bool) -> None:
         life = self._deck.life()
-        if "damage" in life.needs and service.is_alive():
-            service.kill()
         if service.is_alive():
             service.kill()
+        self._look_at_kept()
         if "damage" in life.needs:
             self._damage_a_page()
+        if self._losses is not None:
+            self._losses.life_begins()
         service.start(life.plan)
         ready = service.wait_ready()
         if first:
@@ -157,15 +181,18 @@ class Episode:
         """Traffic until it dies, or has lived long enough."""
         deadline = time.monotonic() + LIFE_SECONDS
         if not life.deadly:
-            deadline = time.monotonic() + self._random.uniform(0.05, 0.4)
-            if self._redis is not None and self._random.random() < 0.5:
+            deadline = time.monotonic() + self._random.uniform(0.05, 0.4) + 0.05 * life.steps
+            if not self._profile.everysec and self._random.random() < 0.5:
                 time.sleep(self._random.uniform(0.02, 0.2))
-                self._redis.kill()
-                self.outcome.crashes["SIGKILL of Redis"] += 1
+                self._kill_redis("SIGKILL of Redis")
+        losses = self._losses
+        if losses and losses.may_lose() and ("doubt" in life.needs or self._random.random() < 0.5):
+            self._lose(losses)
         if "stop" in life.needs:
             time.sleep(self._random.uniform(0.05, 0.2))
             service.signal(signal.SIGTERM)
         while not service.wait_dead(0.1) and time.monotonic() < deadline:
+            self._arm_proxy()
             for need in life.needs & OPERATION_OF.keys():
                 if self._admin.wanted.empty():
                     self._admin.wanted.put(OPERATION_OF[need])
@@ -174,6 +201,28 @@ class Episode:
                 service.wait_dead(2.5 * IDLE_SECONDS)
                 self._gate.open()
 
+    def _kill_redis(self, told: str) -> None:
+        if self._redis is not None:
+            self._redis.kill()
+            self.outcome.crashes[told] += 1
+
+    def _lose(self, losses: Losses) -> None:
+        time.sleep(self._random.uniform(0.1, 0.4))
+        pause(self._gate, self._clients)
+        losses.lose(self._services)
+        self._journal.era += 1
+        self.outcome.crashes["Redis loses the end of its log"] += 1
+        self._gate.open()
+
+    def _arm_proxy(self) -> None:
+        """Cut somewhere in the next few thousand bytes; now and then Redis dies of it."""
+        if self._proxy is None or self._proxy.is_armed():
+            return
+        direction = self._random.choice((REQUEST, REPLY))
+        deadly = self._random.random() < 0.3
+        killed = partial(self._kill_redis, "SIGKILL of Redis in a cut") if deadly else None
+        self._proxy.cut_after(self._random.randrange(1, 20000), direction, killed)
+
     def _count(self, service: Service) -> None:
         """End what did not end by itself, and note what ended."""
         killed = service.is_alive()
@@ -181,9 +230,13 @@ class Episode:
             service.kill()
         taken = service.take_reached()
         for step in taken:
-            self.outcome.crashes[" ".join(step.split()[i] for i in (0, 2))] += 1
+            point, _, action, *_ = step.split()
+            counted = self.outcome.crashes if action in DEADLY else self.outcome.trouble
+            counted[f"{point} {action}"] += 1
         if killed:
             self.outcome.crashes["SIGKILL of the service"] += 1
+        if self._proxy is not None:
+            self.outcome.trouble.update(self._proxy.take_cuts())
 
     def _damage_a_page(self) -> None:
         """Flip a byte in a page of the newest manifest, if that wrote one."""
@@ -195,18 +248,31 @@ class Episode:
                 page = bytearray(client.get(key) or b"")
                 page[self._random.randrange(len(page))] ^= 1 << self._random.randrange(8)
                 client.setrange(key, 0, bytes(page))
+                self._damaged.add(key.decode())
                 return
 
+    def _look_at_kept(self) -> None:
+        if self._redis is None:
+            return
+        self._redis.wait_answers()
+        with (
+            suppress(redis.RedisError, OSError),  # it dies with another service
+            redis.Redis(unix_socket_path=str(self._redis.socket)) as client,
+        ):
+            kept.look(client, self._journal, self._damaged)
+
     def _epoch(self) -> int | None:
-        """Of the log, as Redis or the only service has it; None while neither answers."""
+        """Of the log, from Redis or its file; None while nobody answers. What a service says is not
+        asked: it may be behind."""
         try:
             if self._redis is None:
-                status, told = self._services[0].request("GET", "/stats", seconds=5.0)
-                return int(told["position"].split("-")[0]) if status == 200 else None
+                if not self._services[0].is_ready():  # then its Redis has loaded its file
+                    return None
+                return history.logs(self._append_only_file())["default"][-1][-1].epoch
             with redis.Redis(unix_socket_path=str(self._redis.socket)) as client:
                 epoch = client.hget("{ctr:default}:meta", "epoch")
                 return None if epoch is None else int(epoch)
-        except (OSError, redis.RedisError):
+        except (OSError, redis.RedisError, HarnessError):
             return None
 
     # Quiet
@@ -280,8 +346,12 @@ class Episode:
         for service in self._services:
             with suppress(OSError):
                 service.kill()
+        if self._proxy is not None:
+            self._proxy.close()
         if self._redis is not None:
             self._redis.close()
+        if self._losses is not None:
+            self.outcome.noticed = self._losses.noticed
         if self.outcome.verdict.violations:
             self.outcome.directory = str(self.directory)
         else:

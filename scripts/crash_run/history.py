@@ -34,19 +34,30 @@ class Entry:
 
 
 def commands(path: Path) -> Iterator[list[bytes]]:
-    """Every command of the file, in order."""
+    """Every whole command of the file, in order; one may be being written at its end."""
     data = path.read_bytes()
     at = 0
     while at < len(data):
         if data[at : at + 1] != b"*":
             raise ValueError(f"{path}: no command begins at byte {at}")
-        at, count = _number(data, at)
-        words = []
-        for _ in range(count):
-            at, size = _number(data, at)
-            words.append(data[at : at + size])
-            at += size + 2
+        try:
+            at, words = _command(data, at)
+        except ValueError:
+            return
         yield words
+
+
+def _command(data: bytes, at: int) -> tuple[int, list[bytes]]:
+    """Where the next one begins, and its words. ValueError when it is not whole."""
+    at, count = _number(data, at)
+    words = []
+    for _ in range(count):
+        at, size = _number(data, at)
+        words.append(data[at : at + size])
+        at += size + 2
+        if at > len(data):
+            raise ValueError("the end is missing")
+    return at, words
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

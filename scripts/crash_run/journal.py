@@ -49,10 +49,12 @@ class Journal:
     """Of all clients of an episode; appended to under its lock."""
 
     sent: set[str] = field(default_factory=set)  # event ids, whatever became of them
+    attempts: Counter[tuple[str | None, tuple[str, ...]]] = field(default_factory=Counter)
     keys_sent: set[str] = field(default_factory=set)
     not_learned: list[Batch] = field(default_factory=list)  # given up, every attempt refused
     acknowledged: list[Acknowledged] = field(default_factory=list)
     predicted: list[Predicted] = field(default_factory=list)
+    checkpoints: list[tuple[str, str, int]] = field(default_factory=list)  # digests; era
     snapshots: dict[str, dict[str, Any]] = field(default_factory=dict)  # name: description
     restored: dict[int, str] = field(default_factory=dict)  # epoch: snapshot
     configured: list[dict[str, Any]] = field(default_factory=list)  # acknowledged changes

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,7 @@ from tests.oracle.lineage import Lineage
 from tests.oracle.payload import Control, Examples, Row
 
 LEARN, DUPLICATE = 0, 1
+WHOLE_WINDOW = 1 << 16  # holds every id of an episode
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class Verdict:
     examples: int = 0
     acknowledged: int = 0
     predictions: int = 0
+    digests: int = 0
     lost_by_redis: int = 0  # acknowledged before Redis was made to lose it (mode everysec)
 
 
@@ -73,7 +75,14 @@ def hashed(text: str) -> int:
 class Judge:
     """Of one incarnation's log."""
 
-    def __init__(self, model: str, log: list[Entry], journal: Journal, verdict: Verdict) -> None:
+    def __init__(
+        self,
+        model: str,
+        log: list[Entry],
+        journal: Journal,
+        verdict: Verdict,
+        surviving: Sequence[int],
+    ) -> None:
         self._model, self._log, self._journal, self.verdict = model, log, journal, verdict
         self.state = State(Lineage())
         self.ended = False  # by a delete entry
@@ -83,9 +92,20 @@ class Judge:
         self._rows: dict[int, Row] = {}
         self._saved: dict[str, State] = {}
         self._probes: dict[str, list[tuple[str, float]]] = defaultdict(list)
-        self._snapshots = {s["position"]: s for s in journal.snapshots.values()}
+        self._restorable = {
+            journal.snapshots[name]["position"] for name in journal.restored.values()
+        }
+        self._digests: dict[str, set[str]] = defaultdict(set)
+        if model == "default":
+            for position, digest, era in journal.checkpoints:
+                if not is_lost(position, era, surviving):
+                    self._digests[position].add(digest)
+            for snapshot in journal.snapshots.values():
+                self._digests[snapshot["position"]].add(snapshot["digest"])
         if model == "default":
             for told in journal.predicted:
+                if is_lost(told.position, told.era, surviving):
+                    continue
                 self._probes[told.position].append((told.event, told.prediction))
 
     def wrong(self, text: str) -> None:
@@ -155,7 +175,8 @@ class Judge:
             self.wrong("an event in the log that nobody sent")
         if not event or verdict != LEARN:
             return
-        if event in self.state.learned:
+        # In a small window that is no fault; whether it is right is what verdicts tell.
+        if event in self.state.learned and self.state.fold.window.size >= WHOLE_WINDOW:
             self.verdict.doubled += 1
             self.wrong("an event is learned twice")
         self.state.learned.add(event)
@@ -168,14 +189,16 @@ class Judge:
             self.verdict.predictions += 1
             if self.state.fold.predict(row.features) != prediction:
                 self.wrong(f"a wrong prediction was served at {position}")
-        if self._model == "default" and (told := self._snapshots.get(position)) is not None:
+        if position in self._restorable:
             self._saved[position] = self.state.copy()
-            if told["digest"] != self.state.fold.digest():
-                self.wrong(f"the snapshot of {position} has another digest than the fold")
+        for digest in self._digests.pop(position, ()):
+            self.verdict.digests += 1
+            if digest != self.state.fold.digest():
+                self.wrong(f"a checkpoint or snapshot of {position} has not the fold's digest")
 
-    def probes_left(self) -> int:
-        """Predictions served at positions that the log never had."""
-        return sum(len(probes) for probes in self._probes.values())
+    def strays(self) -> list[str]:
+        """Positions that were told by somebody and that the log never had."""
+        return [*self._probes, *self._digests]
 
     def matches(self, told: Acknowledged) -> str:
         """ "" when an acknowledgement is right; else what is wrong with it."""
@@ -190,6 +213,12 @@ class Judge:
         if told.predictions is not None and not _same(told.predictions, occurrence.predictions):
             return "predicted otherwise than the fold"
         return ""
+
+
+def is_lost(position: str, era: int, surviving: Sequence[int]) -> bool:
+    """Whether Redis was made to lose the entry that had this position in this era."""
+    seq = int(position.partition("-")[2])
+    return era < len(surviving) and seq > min(surviving[era:])
 
 
 def _is(occurrence: Occurrence, batch: Batch) -> bool:
@@ -216,14 +245,15 @@ def judge(
     judges: dict[str, list[Judge]] = {}
     verdict.violations += journal.faults
     for model, incarnations in logs.items():
-        judges[model] = [Judge(model, log, journal, verdict) for log in incarnations]
+        judges[model] = [Judge(model, log, journal, verdict, surviving) for log in incarnations]
         for one in judges[model]:
             one.fold()
         last[model] = judges[model][-1]
     _compare_acknowledged(judges, journal, verdict, surviving)
+    _compare_attempts(judges, journal, verdict)
     _compare_refused(judges, journal, verdict)
-    if not surviving and last["default"].probes_left():
-        verdict.violations.append("a prediction was served at a position the log never had")
+    if "default" in last and (strays := last["default"].strays()):
+        verdict.violations.append(f"the log never had {strays[0]}, which was told")
     _compare_models(last, journal, served, verdict)
     if not surviving:
         _compare_configured(logs["default"][-1], journal, verdict)
@@ -234,8 +264,7 @@ def _compare_acknowledged(
     judges: dict[str, list[Judge]], journal: Journal, verdict: Verdict, surviving: Sequence[int]
 ) -> None:
     for told in journal.acknowledged:
-        seq = int(told.position.partition("-")[2])
-        if told.era < len(surviving) and seq > min(surviving[told.era :]):
+        if is_lost(told.position, told.era, surviving):
             verdict.lost_by_redis += told.accepted
             continue
         verdict.acknowledged += told.accepted
@@ -245,6 +274,21 @@ def _compare_acknowledged(
         why = next((text for text in found if text != "lost"), "lost")
         verdict.lost += told.accepted if why == "lost" else 0
         verdict.violations.append(f"an acknowledged batch at {told.position} is {why}")
+
+
+def _compare_attempts(judges: dict[str, list[Judge]], journal: Journal, verdict: Verdict) -> None:
+    """The service must not repeat by itself: the window would hide it, for what has an id."""
+    allowed: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for (key, ids), count in journal.attempts.items():
+        allowed[hashed(key) if key else 0, tuple(hashed(name) for name in ids)] += count
+    found: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for one in (one for incarnations in judges.values() for one in incarnations):
+        requests = {id(o): o for os in one.occurrences.values() for o in os}
+        found.update((o.key, o.ids if any(o.ids) else ()) for o in requests.values())
+    for identity, count in found.items():
+        if count > allowed[identity]:
+            text = f"a batch that was sent {allowed[identity]} times is in the log {count} times"
+            verdict.violations.append(text)
 
 
 def _compare_refused(judges: dict[str, list[Judge]], journal: Journal, verdict: Verdict) -> None:

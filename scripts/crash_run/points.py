@@ -37,6 +37,7 @@ OPERATIONS = {  # of the administrating client
 }  # fmt: skip
 EARLY = ("start", "embedded", "damage")  # reached before the service is ready
 HITS = {"learn": 12, "checkpoint": 3, "control": 2, "others": 3}
+LOSSY, LOST_REPLIES = 0.1, 20
 DEATHS = ("exit", "exit", "exit", "kill-both")
 
 
@@ -95,16 +96,25 @@ class Deck:
         draw = self._random
         if not self._points or (not self._only and draw.random() < 0.1):
             return Life("", deadly=False, steps=0)
+        lossy = [p for p in sorted(CONNECTION_POINTS) if p in self._points]
+        if lossy and draw.random() < LOSSY:
+            return self._lossy(lossy)
         point = self._card()
         need = need_of(point)
         steps = self._before(need)
         if not steps and need not in EARLY and need != "stop" and draw.random() < 0.3:
             steps = [self._survived(self._card())]
         hit = draw.randrange(1, HITS.get(need, 1) + 1)
-        action = draw.choice(DEATHS)
+        action = "exit" if self._profile.everysec else draw.choice(DEATHS)
         steps.append(self._step(point, hit, action))
         needs = {need_of(step.split()[0]) for step in steps}
         return Life("; ".join(steps), needs, steps=len(steps))
+
+    def _lossy(self, points: Sequence[str]) -> Life:
+        """A life in which replies to writes are lost again and again, and nobody dies of it."""
+        draw = self._random
+        steps = [f"{draw.choice(points)} {draw.randrange(1, 5)} raise" for _ in range(LOST_REPLIES)]
+        return Life("; ".join(steps), {"learn"}, deadly=False, steps=len(steps))
 
     def _before(self, need: str) -> list[str]:
         """What has to happen first."""
@@ -121,8 +131,8 @@ class Deck:
         hit = self._random.randrange(1, HITS.get(need, 1) + 1)
         if point in CONNECTION_POINTS and self._random.random() < 0.5:
             return self._step(point, hit, "raise")
-        if self._random.random() < 0.1:
-            return f"{point} {hit} sleep 0.2"
+        if self._random.random() < 0.1 or self._profile.everysec:
+            return f"{point} {hit} sleep 0.2"  # every death of Redis loses something there
         return self._step(point, hit, "kill-redis")
 
     def _step(self, point: str, hit: int, action: str) -> str:

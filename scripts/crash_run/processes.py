@@ -256,7 +256,9 @@ class Redis:
         }  # fmt: skip
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([str(self._binary), *words], stdin=subprocess.DEVNULL)
-        self.pid_file.write_text(str(self._process.pid))
+        new = self.pid_file.with_suffix(".new")
+        new.write_text(str(self._process.pid))
+        new.replace(self.pid_file)  # a failpoint may be reading it
 
     def _look_after(self) -> None:
         while not self._closed.wait(0.01):

@@ -95,7 +95,7 @@ class Derivation:
         shrunk = z - min(max(z, -rate * l1), rate * l1)
         if shrunk == 0.0 or divisor <= 0.0:
             return float(min(max(z / rate * new_rate, -1e19), 1e19) + 0.0)
-        size = abs(shrunk) / divisor * (self._now["beta"] + root + new_rate * l2)
+        size: float = abs(shrunk) / divisor * (self._now["beta"] + root + new_rate * l2)
         size = min(size + new_rate * l1, 1e19)
         return size if shrunk > 0.0 else -size
 
