@@ -128,53 +128,74 @@ class _Pool:
 
     def __init__(self, pool: Any, network: Network, writes: bool) -> None:
         self._pool, self._network, self._writes = pool, network, writes
+        self._wires: dict[Any, _Wire] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
 
-    async def get_connection(self) -> _Wire:
+    async def get_connection(self) -> Any:
         fate = await self._network.enter(self._writes)
-        return _Wire(await self._pool.get_connection(), self._network, fate)
+        connection = await self._pool.get_connection()
+        self._wires[connection] = _Wire(connection, self._network, fate)
+        return connection
 
-    async def release(self, wire: _Wire) -> None:
+    async def release(self, connection: Any) -> None:
+        wire = self._wires.pop(connection)
+        wire.take_off()
         if wire.torn:
-            await wire.real.disconnect()
-        await self._pool.release(wire.real)
+            await connection.disconnect()
+        await self._pool.release(connection)
 
 
 class _Wire:
-    """One exchange on one connection."""
+    """One use of one connection: stands before its methods until it is given back.
 
-    def __init__(self, real: Any, network: Network, fate: str) -> None:
-        self.real, self.torn = real, True  # until every reply was read
-        self._network, self._fate = network, fate
+    What happens, happens to the first script called, and not to questions asked before it.
+    """
+
+    METHODS = ("pack_commands", "send_packed_command", "read_response")
+
+    def __init__(self, connection: Any, network: Network, fate: str) -> None:
+        self.torn = False  # not every reply was read
+        self._network, self._fate, self._now = network, fate, ""
         self._commands: Sequence[Command] = ()
         self._unread = 0
+        self._connection = connection
+        self._real = {name: getattr(connection, name) for name in self.METHODS}
+        for name in self.METHODS:
+            setattr(connection, name, getattr(self, name))
+
+    def take_off(self) -> None:
+        """Leave the connection as it was."""
+        for name in self.METHODS:
+            delattr(self._connection, name)
 
     def pack_commands(self, commands: Sequence[Command]) -> Any:
-        self._commands, self._unread = commands, len(commands)
-        return self.real.pack_commands(commands)
+        self._commands, self._unread, self.torn = commands, len(commands), True
+        if any(command[0] == "EVALSHA" for command in commands):
+            self._now, self._fate = self._fate, ""
+        return self._real["pack_commands"](commands)
 
     async def send_packed_command(self, packed: Any) -> None:
         await self._network.watch_begin(self._commands)
-        if self._fate == "kill before":
+        if self._now == "kill before":
             await self._die()
-        if self._fate == "late":
+        if self._now == "late":
             self._network.send_later(self._commands)
-        if self._fate in ("cut", "late"):
+        if self._now in ("cut", "late"):
             raise RedisConnectionError("the connection broke")
-        await self.real.send_packed_command(packed)
+        await self._real["send_packed_command"](packed)
 
     async def read_response(self) -> Any:
         try:
-            return await self.real.read_response()
+            return await self._real["read_response"]()
         finally:
             self._unread -= 1
             if self._unread == 0:
-                self.torn = False
-                if self._fate == "kill after":
+                now, self._now, self.torn = self._now, "", False
+                if now == "kill after":
                     await self._die()
-                if self._fate == "lost":
+                if now == "lost":
                     self.torn = True
                     raise RedisConnectionError("the connection broke")
 

@@ -14,16 +14,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     mutation(
         "acknowledge-before-append",
         "a death between acknowledgement and append loses an acknowledged event",
-        OWNER,
-        "        try:\n            folded = await self._writer.append_and_fold(",
-        "        for request in group:\n"
-        "            model = self.follower.loaded\n"
+        WRITING,
+        "            resolve(group, await self.append_and_fold(incarnation, plan(group)))\n",
+        "            model = self._follower.loaded\n"
         "            position = Position(max(model.position.epoch, 1), model.position.seq + 1)\n"
-        "            outcome = groups.LearnOutcome(\n"
-        "                position, request.batch.rows, 0, model.predict(request.batch)\n"
-        "            )\n"
-        "            request.done.set_result(outcome)\n"
-        "        try:\n            folded = await self._writer.append_and_fold(",
+        "            for request in group:\n"
+        "                predictions = model.predict(request.batch)\n"
+        "                outcome = LearnOutcome(position, request.batch.rows, 0, predictions)\n"
+        "                request.done.set_result(outcome)\n"
+        "            resolve(group, await self.append_and_fold(incarnation, plan(group)))\n",
+        Edit(
+            WRITING,
+            "from app.group import LearnRequest, plan, resolve\n",
+            "from app.group import LearnOutcome, LearnRequest, plan, resolve\n",
+        ),
     ),
     mutation(
         "acknowledge-although-append-failed",
@@ -140,8 +144,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "cut-told-as-undelivered",
         "a connection that broke after sending counts as one that never was",
         "app/redis_connections.py",
-        '            raise AppendUnknown(f"Redis did not answer: {_text(error)}") from error',
-        '            raise RedisAway(f"Redis did not answer: {_text(error)}") from error',
+        "raise (AppendUnknown(silent) if commands else RedisAway(silent)) from error",
+        "raise RedisAway(silent) from error",
     ),
     mutation(
         "verdicts-of-the-neighbour",
