@@ -56,8 +56,8 @@ async def run_seed(name: str, seed: int) -> tuple[str | None, dict[str, int]]:
     return (journal.faults[0] if journal.faults else None), journal.counts
 
 
-def main() -> int:
-    """Run, report, and return the exit status."""
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -66,7 +66,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--keep-going", action="store_true", help="past the first fault")
     parser.add_argument("--logs", action="store_true", help="what the service logs, to stderr")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run, report, and return the exit status."""
+    given = arguments()
     logging.basicConfig(level=logging.WARNING if given.logs else logging.CRITICAL + 1)
     recovery.log.setLevel(logging.ERROR)  # what loaders refuse is looked at
     recovery.log.propagate = given.logs

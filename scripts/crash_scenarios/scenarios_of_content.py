@@ -157,7 +157,7 @@ async def restore(cluster: Cluster, journal: Journal, draw: random.Random) -> No
     taken = _expect(await calm.call("POST", "/admin/snapshots", {"name": "one"}), MADE)
     snapshots: dict[int, ExactFold | int] = {}
     sources: dict[str, ExactFold | int] = {"one": int(taken["position"].split("-")[1])}
-    if draw.random() < 0.5:
+    if draw.random() < 0.8:
         sources["foreign"] = await _foreign(cluster, calm, draw)
     await checkpoint(calm)
     wild.network.calm = draw.random() < 0.5
