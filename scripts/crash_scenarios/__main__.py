@@ -75,7 +75,8 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING if given.logs else logging.CRITICAL + 1)
     recovery.log.setLevel(logging.ERROR)  # what loaders refuse is looked at
     recovery.log.propagate = given.logs
-    warmup.SELF_TESTS = ()  # type: ignore[assignment]  # what a bug does is to be found, and not that a self-test sees it
+    # What a planted bug does is to be found, and not that a self-test sees it.
+    warmup.SELF_TESTS = ()  # type: ignore[assignment]
     warmup.warm_up()
     hasten()
     started, faults, counts, run = time.monotonic(), [], dict[str, int](), 0
