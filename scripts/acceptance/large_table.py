@@ -1,21 +1,19 @@
-"""A table of 2^24 slots: the longest stalls while it is checkpointed, and how fast it is back.
+"""A table of 2^24 slots: the longest stalls while it is checkpointed.
 
     python -m scripts.acceptance.large_table --lanes 1 --runs 5 --seed 6
 
-Stalls. One service learns at a fixed rate, so that nearly every page is dirty again each second,
+One service learns at a fixed rate, so that nearly every page is dirty again each second,
 and checkpoints whenever it may (it is idle between two requests). Processes of their own ask it to
 predict and its Redis for a PING on fixed schedules (scripts/acceptance/prober.py). At the same time
 the same is asked of a second service and a second Redis beside it that do nothing else: what these
 show is the machine's doing. Figures are the longest delay of each run, and the median of the runs.
-
-Recovery. After a kill -9 the service is started again on the Redis that went on (`tail`: with
-examples in the log after the checkpoint), and, with its embedded server, from files.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -42,8 +40,6 @@ LEARN_EXAMPLES = 1000
 IDLE_SECONDS = 0.04  # a checkpoint begins so long after a request; the next comes after 0.25
 SETTLE_SECONDS = 3.0
 STALL_MS_MAX = 20.0
-READY_SECONDS_MAX = 2.0
-REPLAY_MIN = 500_000.0
 
 
 @dataclass
@@ -79,7 +75,7 @@ class Requests:
     def _post(self, rng: random.Random, count: int, *, learn: bool) -> bytes:
         examples = [example(rng, labelled=learn) for _ in range(count)]
         verb = "learn?predictions=false" if learn else "predict"
-        return post(f"/models/big/{verb}", json.dumps({"examples": examples}).encode())
+        return post(f"/{verb}", json.dumps({"examples": examples}).encode())
 
     def start(self, address: str | int, interval: float, requests: Path, name: str) -> Prober:
         """Begin to ask."""
@@ -99,20 +95,23 @@ class Pair:
     def commits(self) -> int:
         """Checkpoints of the model so far."""
         with redis.Redis(unix_socket_path=str(self.server.socket_path)) as client:
-            return int(client.hget("{ctr:big}:meta", "commits") or 0)
+            return int(client.hget("{ctr:default}:meta", "commits") or 0)
 
 
 @contextmanager
 def pair(folder: Path, config: dict[str, Any], **environment: str) -> Iterator[Pair]:
-    """A service on a Redis of its own, with the model `big`."""
+    """A service on a Redis of its own, with the model `default`."""
     folder.mkdir()
     with (
         EmbeddedServer.start(folder / "redis") as server,
         Service(
-            folder / "data", "--redis-url", server.url, CLICKFOLD_MODELS="big", **environment
+            folder / "data",
+            "--redis-url",
+            server.url,
+            CLICKFOLD_CONFIG=json.dumps(config),
+            **environment,
         ) as service,
     ):
-        service.json("PUT", "/models/big", config, expect=201)
         yield Pair(service, server)
 
 
@@ -131,8 +130,10 @@ def stalls(
     }
     time.sleep(SETTLE_SECONDS)
     for name, pair in (("busy", busy), ("idle", idle)):
-        asked = ((pair.service.port, PREDICT_SECONDS, requests.predict, f"{name}_predict"),
-                 (pair.server.socket_path, PING_SECONDS, requests.ping, f"{name}_ping"))  # fmt: skip
+        asked = [
+            (pair.service.port, PREDICT_SECONDS, requests.predict, f"{name}_predict"),
+            (str(pair.server.socket_path), PING_SECONDS, requests.ping, f"{name}_ping"),
+        ]
         probers |= {words[3]: requests.start(*words) for words in asked}
     time.sleep(SETTLE_SECONDS)
     windows = []
@@ -153,38 +154,51 @@ def medians(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {key: round(float(np.median([row[key] for row in rows])), 2) for key in rows[0]}
 
 
-def main() -> int:
-    """Measure, print one JSON line, and return the exit status."""
+def arguments(**more: Any) -> argparse.Namespace:
+    """Of the command line, with these further integers and their defaults."""
     parser = argparse.ArgumentParser(description="see the head of this file")
     parser.add_argument("--table-bits", type=int, default=24)
     parser.add_argument("--lanes", type=int, choices=(1, 4), default=1)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--seed", type=int, default=6)
-    given = parser.parse_args()
-    config: dict[str, Any] = {"table_bits": given.table_bits}
-    if given.lanes == 1:
-        config["optimizer"] = {"learning_rate": 0.1}
+    for name, default in more.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_args()
+
+
+def config_of(given: argparse.Namespace) -> dict[str, Any]:
+    """The model's configuration; without a learning rate it has four lanes."""
+    single = {"optimizer": {"learning_rate": 0.1}} if given.lanes == 1 else {}
+    return {"table_bits": given.table_bits, **single}
+
+
+def main() -> int:
+    """Measure, print one JSON line, and return the exit status."""
+    given = arguments(seconds=12)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clickfold-large-")))
         requests = Requests(folder, given.seed)
         often = {"CLICKFOLD_CHECKPOINT_IDLE_SECONDS": str(IDLE_SECONDS)}
         idle = stack.enter_context(pair(folder / "idle", {"table_bits": 18}))
-        busy = stack.enter_context(pair(folder / "busy", config, **often))
+        busy = stack.enter_context(pair(folder / "busy", config_of(given), **often))
         rows = stalls(requests, busy, idle, given.runs, given.seconds)
-        stats = busy.service.json("GET", "/models/big/stats")
+        stats = busy.service.json("GET", "/stats")
+    median = medians(rows)
+    # What the idle pair shows is the machine's doing, and so not held against the busy one.
+    allowed = {name: max(STALL_MS_MAX, median[f"idle_{name}_ms"]) for name in ("predict", "ping")}
+    good = all(median[f"busy_{name}_ms"] <= most for name, most in allowed.items())
     report = {
         "run": "large_table",
-        "seed": given.seed,
-        "table_bits": given.table_bits,
-        "lanes": given.lanes,
+        **vars(given),
         "examples": stats["examples"],
         "checkpoint_seconds": stats["checkpoint"]["seconds"],
         "runs": rows,
-        "median": medians(rows),
+        "median": median,
+        "load_average": os.getloadavg(),
+        "passed": good and all(row["checkpoints"] for row in rows),
     }
     print(json.dumps(report))
-    return 0
+    return 0 if report["passed"] else 1
 
 
 if __name__ == "__main__":
