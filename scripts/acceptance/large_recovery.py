@@ -95,7 +95,7 @@ def measure(folder: Path, config: dict[str, Any], given: Any) -> dict[str, Any]:
 def main() -> int:
     """Measure, print one JSON line, and return the exit status."""
     given = arguments(examples=1_000_000)
-    with tempfile.TemporaryDirectory(prefix="clickfold-large-") as folder:
+    with tempfile.TemporaryDirectory(prefix="clickfold-large-", dir=given.folder) as folder:
         figures = measure(Path(folder), config_of(given), given)
     kinds = ("tiny", "from_a_checkpoint", "with_a_tail", "embedded")
     median = {kind: round(float(np.median(figures[kind])), 2) for kind in kinds}

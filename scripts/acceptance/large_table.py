@@ -2,11 +2,15 @@
 
     python -m scripts.acceptance.large_table --lanes 1 --runs 5 --seed 6
 
-One service learns at a fixed rate, so that nearly every page is dirty again each second,
-and checkpoints whenever it may (it is idle between two requests). Processes of their own ask it to
+One service learns at a fixed rate, so that nearly every page is dirty again each second, and
+checkpoints whenever it may (it is idle between two requests). Processes of their own ask it to
 predict and its Redis for a PING on fixed schedules (scripts/acceptance/prober.py). At the same time
-the same is asked of a second service and a second Redis beside it that do nothing else: what these
-show is the machine's doing. Figures are the longest delay of each run, and the median of the runs.
+the same is asked of a second service and a second Redis that do nothing else: what these show is
+the machine's doing. An idle Redis syncs nothing, so beside them 32 KiB are synced to a file again
+and again, as Redis does with each page (`disk`); a PING may come to wait for two of these.
+
+Figures are the longest delay of each run, in milliseconds, and the median of the runs. --folder
+takes the files elsewhere, such as to a file system in memory, where no disk is measured.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from scripts.benchmarks.load import post, write_requests
 PREDICT_SECONDS = 0.005
 PING_SECONDS = 0.002
 LEARN_SECONDS = 0.25
+SYNC_SECONDS = 0.02
 LEARN_EXAMPLES = 1000
 IDLE_SECONDS = 0.04  # a checkpoint begins so long after a request; the next comes after 0.25
 SETTLE_SECONDS = 3.0
@@ -135,6 +140,8 @@ def stalls(
             (str(pair.server.socket_path), PING_SECONDS, requests.ping, f"{name}_ping"),
         ]
         probers |= {words[3]: requests.start(*words) for words in asked}
+    beside = requests.folder / "synced"
+    probers["disk"] = requests.start(f"sync:{beside}", SYNC_SECONDS, requests.ping, "disk")
     time.sleep(SETTLE_SECONDS)
     windows = []
     for _ in range(runs):
@@ -161,6 +168,7 @@ def arguments(**more: Any) -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, choices=(1, 4), default=1)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=6)
+    parser.add_argument("--folder", help="where the files are made; the system's temporary folder")
     for name, default in more.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     return parser.parse_args()
@@ -176,7 +184,11 @@ def main() -> int:
     """Measure, print one JSON line, and return the exit status."""
     given = arguments(seconds=12)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clickfold-large-")))
+        folder = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="clickfold-large-", dir=given.folder)
+            )
+        )
         requests = Requests(folder, given.seed)
         often = {"CLICKFOLD_CHECKPOINT_IDLE_SECONDS": str(IDLE_SECONDS)}
         idle = stack.enter_context(pair(folder / "idle", {"table_bits": 18}))
@@ -184,9 +196,10 @@ def main() -> int:
         rows = stalls(requests, busy, idle, given.runs, given.seconds)
         stats = busy.service.json("GET", "/stats")
     median = medians(rows)
-    # What the idle pair shows is the machine's doing, and so not held against the busy one.
-    allowed = {name: max(STALL_MS_MAX, median[f"idle_{name}_ms"]) for name in ("predict", "ping")}
-    good = all(median[f"busy_{name}_ms"] <= most for name, most in allowed.items())
+    # What the machine does to an idle pair, and to a file, is not held against the busy one.
+    predict_max = max(STALL_MS_MAX, median["idle_predict_ms"])
+    ping_max = max(STALL_MS_MAX, median["idle_ping_ms"], 2 * median["disk_ms"])
+    good = median["busy_predict_ms"] <= predict_max and median["busy_ping_ms"] <= ping_max
     report = {
         "run": "large_table",
         **vars(given),

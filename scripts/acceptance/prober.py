@@ -3,9 +3,10 @@
     python -m scripts.acceptance.prober ADDRESS INTERVAL_SECONDS REQUESTS ANSWERS
 
 ADDRESS is a port of this machine or the path of a unix socket; REQUESTS a file as of
-scripts.benchmarks.load, taken in turn. Until standard input ends a request is sent every interval;
-then ANSWERS gets float64[n, 2]: the scheduled time (time.monotonic) and the seconds from then to
-the last byte of the answer.
+scripts.benchmarks.load, taken in turn. With sync:PATH there is nothing to ask: 32 KiB are appended
+to the file and synced. Until standard input ends this is done every interval; then ANSWERS gets
+float64[n, 2]: the scheduled time (time.monotonic) and the seconds from then to the last byte of the
+answer.
 
 Requests are sent on schedule whether or not earlier ones are answered, and delays are counted from
 the schedule: when one answer takes a second, all that were due meanwhile are late too. A prober
@@ -14,6 +15,7 @@ that waited before it asked again would have seen one slow answer only.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -25,6 +27,7 @@ import numpy as np
 
 from scripts.benchmarks.load import read_requests
 
+SYNC_BYTES = 32 << 10
 OK = (b"HTTP/1.1 200", b"+PONG")
 
 
@@ -85,11 +88,22 @@ def _length(answers: bytes) -> int:
     return len(head) + 4 + int(head[at:].split(b"\r\n")[0]) if found else -1
 
 
-def main() -> None:
-    """Ask until standard input ends."""
-    address, interval = sys.argv[1], float(sys.argv[2])
+def sync(path: str, interval: float) -> list[tuple[float, float]]:
+    """Append to a file and sync it until standard input ends: when, and the seconds it took."""
+    taken = []
+    with Path(path).open("ab", buffering=0) as file:
+        while not select.select([sys.stdin], [], [], interval)[0]:
+            started = time.monotonic()
+            file.write(os.urandom(SYNC_BYTES))
+            os.fsync(file.fileno())
+            taken.append((started, time.monotonic() - started))
+    return taken
+
+
+def ask(address: str, interval: float, requests: list[bytes]) -> list[tuple[float, float]]:
+    """Ask until standard input ends: when each was due, and the seconds until its answer."""
     connection = connect(address)
-    probes = Probes(connection, read_requests(Path(sys.argv[3])))
+    probes = Probes(connection, requests)
     due = time.monotonic()
     while True:
         pause = max(0.0, due - time.monotonic())
@@ -102,7 +116,17 @@ def main() -> None:
             probes.send(due)
             due += interval
     probes.finish()
-    np.array(probes.answers).reshape(-1, 2).tofile(sys.argv[4])
+    return probes.answers
+
+
+def main() -> None:
+    """Do what the head of this file says."""
+    address, interval = sys.argv[1], float(sys.argv[2])
+    if address.startswith("sync:"):
+        answers = sync(address.removeprefix("sync:"), interval)
+    else:
+        answers = ask(address, interval, read_requests(Path(sys.argv[3])))
+    np.array(answers).reshape(-1, 2).tofile(sys.argv[4])
 
 
 if __name__ == "__main__":
