@@ -71,6 +71,7 @@ class Client(threading.Thread):
         while not self._stop_asked.is_set():
             self._count += 1
             self.step()
+        self._connection.close()
 
     def step(self) -> None:
         """One new request, and what is sent again after it."""
