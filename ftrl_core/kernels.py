@@ -64,11 +64,13 @@ from ftrl_core.jit import kernel
 from ftrl_core.mixture import logit_of, mixed, update_posterior
 from ftrl_core.numbers import sigmoid
 from ftrl_core.vector import (
+    alternate,
     greatest,
     least,
     load,
     magnitude,
     neighbour,
+    prefetch,
     root,
     spread,
     store,
@@ -76,7 +78,9 @@ from ftrl_core.vector import (
 )
 
 ACCUMULATORS = 8
-VIEWS = 3  # of a feature: every lane sees it, the lanes of bins, the lanes of linear numbers
+EVERY_LANE, BIN_LANES, LINEAR_LANES = range(3)  # views: which lanes see a feature
+VIEWS = 3
+AHEAD = 2  # rows between asking for a slot's record and using it
 LOGIT_MAX = 15.0
 Z_MAX = np.float32(1e19)
 DIVISOR_MIN = np.float32(1e-18)
@@ -115,25 +119,16 @@ def dithered_sum(lanes: Lanes, n: Vector, g2: Vector, u: Vector) -> Vector:
 
 
 @kernel
-def update(
-    lanes: Lanes,
-    table: F32,
-    at: int,
-    g: Vector,
-    w: Vector,
-    u: Vector,
-    n0: Vector,
-    alpha: Vector,
-) -> None:  # fmt: skip
-    """Update the record at table[at:] in place for the gradients g at the weights w."""
-    z, n = load(lanes, table, at), load(lanes, table, at + len(lanes))
+def stepped(
+    lanes: Lanes, z: Vector, n: Vector, g: Vector, w: Vector, u: Vector, n0: Vector, alpha: Vector
+) -> tuple[Vector, Vector]:
+    """(z', n') of a coordinate for the gradients g at the weights w."""
     total = n0 + n
     g2 = g * g
     sigma = g2 / greatest(root(total + g2) + root(total), spread(lanes, ROOT_MIN))
     z = z + (alpha * g - sigma * w)
     z = clip(lanes, z, spread(lanes, Z_MAX)) + spread(lanes, ZERO)  # + 0 makes -0.0 into 0.0
-    store(table, at, z)
-    store(table, at + len(lanes), dithered_sum(lanes, n, g2, u))
+    return z, dithered_sum(lanes, n, g2, u)
 
 
 @kernel
@@ -216,15 +211,25 @@ def score_row(
     threshold, lambda2 = load(lanes, k, THRESHOLD * width), load(lanes, k, LAMBDA2 * width)
     mask = np.uint32(table.size // (2 * width) - 1)
     sums[:] = ZERO
-    for j in range(count):
+    j = 0
+    while j < count:
         at = 2 * width * np.int64(hashes[start + j] & mask)
         z, n = load(lanes, table, at), load(lanes, table, at + width)
+        factor = load(lanes, factors, width * np.int64(views[start + j]))
+        x, place = spread(lanes, values[start + j]) * factor, (j & 7) * width
+        if width > 1 and views[start + j] == LINEAR_LANES:
+            at = 2 * width * np.int64(hashes[start + j + 1] & mask)
+            z = alternate(load(lanes, table, at), z)
+            n = alternate(load(lanes, table, at + width), n)
         w = weight(lanes, z, n, n0, beta, threshold, lambda2)
         store(ws, j * width, w)
-        place = (j & 7) * width
-        factor = load(lanes, factors, width * np.int64(views[start + j]))
-        x = spread(lanes, values[start + j]) * factor
         store(sums, place, load(lanes, sums, place) + x * w)
+        j += 1
+        if width > 1 and views[start + j - 1] == LINEAR_LANES:
+            factor = load(lanes, factors, width * np.int64(BIN_LANES))
+            x, place = spread(lanes, values[start + j]) * factor, (j & 7) * width
+            store(sums, place, load(lanes, sums, place) + x * w)
+            j += 1
 
 
 @kernel
@@ -238,13 +243,48 @@ def update_row(
     n0, alpha = load(lanes, k, N0 * width), load(lanes, k, ALPHA * width)
     residual = load(lanes, residuals, 0)
     mask = np.uint32(table.size // (2 * width) - 1)
-    for j in range(count):
+    j = 0
+    while j < count:
         slot = int(hashes[start + j] & mask)
+        at = 2 * width * slot
+        z, n = load(lanes, table, at), load(lanes, table, at + width)
         factor = load(lanes, factors, width * np.int64(views[start + j]))
         g = residual * (spread(lanes, values[start + j]) * factor)
         u = spread(lanes, dither(noise, slot, j))
-        update(lanes, table, 2 * width * slot, g, load(lanes, ws, j * width), u, n0, alpha)
+        w = load(lanes, ws, j * width)
         page_seqs[slot >> page_shift] = seq
+        if width > 1 and views[start + j] == LINEAR_LANES:
+            j += 1
+            slot = int(hashes[start + j] & mask)
+            other = 2 * width * slot
+            factor = load(lanes, factors, width * np.int64(BIN_LANES))
+            g = alternate(residual * (spread(lanes, values[start + j]) * factor), g)
+            u = alternate(spread(lanes, dither(noise, slot, j)), u)
+            new_z, new_n = stepped(
+                lanes, alternate(load(lanes, table, other), z),
+                alternate(load(lanes, table, other + width), n), g, w, u, n0, alpha,
+            )  # fmt: skip
+            store(table, at, alternate(z, new_z))
+            store(table, at + width, alternate(n, new_n))
+            # Read again: the two may share a slot, of which each changes its own lanes.
+            store(table, other, alternate(new_z, load(lanes, table, other)))
+            store(table, other + width, alternate(new_n, load(lanes, table, other + width)))
+            page_seqs[slot >> page_shift] = seq
+        else:
+            z, n = stepped(lanes, z, n, g, w, u, n0, alpha)
+            store(table, at, z)
+            store(table, at + width, n)
+        j += 1
+
+
+@kernel
+def prefetch_row(table: F32, width: int, hashes: U32, row_offsets: I64, row: int) -> None:
+    """Have the slot records of a row brought near, if there is such a row."""
+    if row + 1 >= row_offsets.size:
+        return
+    mask = np.uint32(table.size // (2 * width) - 1)
+    for i in range(row_offsets[row], row_offsets[row + 1]):
+        prefetch(table, 2 * width * np.int64(hashes[i] & mask))
 
 
 @kernel
@@ -270,6 +310,7 @@ def predict_batch(
     for lane in range(width):
         bs[lane] = bias_weight(bias, k, lane)
     for r in range(row_offsets.size - 1):
+        prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
         view_factors(k, values, views, start, count, factors)
@@ -298,6 +339,7 @@ def learn_batch(
     ws = np.empty(longest_row(row_offsets) * width, np.float32)
     ps, bs, factors = np.empty(width), np.empty(width), np.empty(VIEWS * width, np.float32)
     for r in range(labels.size):
+        prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
         if skip[r]:
             out[r] = logits[r] = np.nan
             continue

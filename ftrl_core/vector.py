@@ -171,3 +171,28 @@ def where_greater(typingctx: Any, a: Any, b: Any, then: Any, otherwise: Any) -> 
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
 
     return a(a, a, a, a), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def alternate(typingctx: Any, even: Any, odd: Any) -> Any:
+    """The even lanes of one vector and the odd lanes of another."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        chosen = [lane + even.count * (lane & 1) for lane in range(even.count)]
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(INT, even.count), chosen))
+
+    return even(even, even), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Have the cache line of array[index] brought near, to be changed soon; a hint only."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = _address(context, builder, array, args[0], args[1], ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [at.type, INT, INT, INT])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(hint, [at, *(ir.Constant(INT, n) for n in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
