@@ -10,8 +10,8 @@ snapshots taken, restored and removed, models made, taught and deleted, /stats a
 Every SAMPLE_SECONDS the service's and Redis' memory, descriptors and threads, Redis' used_memory,
 keys and length of the log are noted. After a warm-up (the first quarter: rings, window and table
 fill, allocators find their size), which leaves an hour, the samples are averaged in BLOCKS blocks,
-since neighbours resemble each other, and a line is fitted. A figure is flat when the 95 % confidence interval of its slope holds 0, or
-its slope is below what is allowed an hour (LIMITS).
+since neighbours resemble each other, and a line is fitted. A figure is flat when the 95 %
+confidence interval of its slope holds 0, or its slope is below what is allowed an hour (LIMITS).
 """
 
 from __future__ import annotations
