@@ -254,6 +254,25 @@ def judged(hours: list[float], samples: list[dict[str, float]]) -> dict[str, dic
     return report
 
 
+def watch(
+    shared: Shared, service: Service, server: EmbeddedServer
+) -> tuple[list[float], list[dict[str, float]]]:
+    """Let the workers work: hours done and figures at each sample."""
+    hours, samples = [], []
+    sampler = Sampler(service.process.pid, server)
+    workers = [*(Learner(shared, f"l{n}") for n in range(CLIENTS)), Operator(shared)]
+    for worker in workers:
+        worker.start()
+    while not shared.done and service.process.poll() is None:
+        time.sleep(SAMPLE_SECONDS)
+        hours.append(shared.learned / HOUR_EXAMPLES)
+        samples.append(sampler.sample())
+    for worker in workers:
+        worker.join(60)
+    sampler.close()
+    return hours, samples
+
+
 def soak(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run it; the report."""
     environment = {
@@ -261,23 +280,12 @@ def soak(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "CLICKFOLD_CHECKPOINT_LOG_BYTES": "1MiB",
         "CLICKFOLD_CHECKPOINT_IDLE_SECONDS": "0.5",
     }
-    hours, samples = [], []
     with (
         EmbeddedServer.start(folder / "redis") as server,
         Service(folder / "data", "--redis-url", server.url, **environment) as service,
     ):
-        sampler = Sampler(service.process.pid, server)
         shared, started = Shared(service.port, given.examples, given.seed), time.monotonic()
-        workers = [*(Learner(shared, f"l{n}") for n in range(CLIENTS)), Operator(shared)]
-        for worker in workers:
-            worker.start()
-        while not shared.done and service.process.poll() is None:
-            time.sleep(SAMPLE_SECONDS)
-            hours.append(shared.learned / HOUR_EXAMPLES)
-            samples.append(sampler.sample())
-        for worker in workers:
-            worker.join(60)
-        sampler.close()
+        hours, samples = watch(shared, service, server)
         seconds = time.monotonic() - started
         checkpoint = service.json("GET", "/stats")["checkpoint"]["seq"]
     figures = judged(hours, samples)
