@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,13 @@ class Worker(threading.Thread):
         raise NotImplementedError
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", right: frozenset[int] | set[int] = {200},  # noqa: B006
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        right: Collection[int] = (200,),
         **headers: str,
-    ) -> bytes:  # fmt: skip
+    ) -> bytes:
         """The content of an answer whose status must be one of these."""
         headers = {"Content-Type": "application/json", **headers}
         self._connection.request(method, path, body, headers)
