@@ -37,6 +37,7 @@ def test_a_short_soak_has_no_faults(
     report = soak.soak(argparse.Namespace(seed=seed, examples=40_000), tmp_path)
     assert report["faults"] == []
     assert report["done"]["learn"] > 0
+    assert report["orphaned_keys"] == 0
     assert report["figures"].keys() == soak.LIMITS.keys()
 
 
