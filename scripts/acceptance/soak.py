@@ -11,9 +11,10 @@ restored and removed, models made, taught and deleted, /stats and /metrics read.
 Every SAMPLE_SECONDS the service's and Redis' memory, descriptors and threads, Redis' used_memory,
 keys and length of the log are noted. After a warm-up (the first quarter: rings, window and table
 fill, the pool of threads and the allocators find their size) the samples are averaged in BLOCKS
-blocks, since neighbours resemble each other, and a line is fitted. A figure grows when its slope is above what is allowed an hour (LIMITS) and its
-confidence interval above 0: 95 % for all figures together, since of seven intervals of 95 % one
-misses in every third run. The intervals printed are those of each figure alone.
+blocks, since neighbours resemble each other, and a line is fitted. A figure grows when its slope is
+above what is allowed an hour (LIMITS) and its confidence interval above 0: 95 % for all figures
+together, since of seven intervals of 95 % one misses in every third run. The intervals printed are
+those of each figure alone.
 """
 
 from __future__ import annotations
