@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from app.checkpoint_store import NO_GENERATION, CheckpointStore
 from app.errors import CheckpointRefused, ModelGone
+from app.failpoints import failpoint
 from app.lua_scripts import Script
 from ftrl_core.errors import BadCheckpoint
 
@@ -200,6 +201,7 @@ class CheckpointGarbage:
         chunks = [items[i : i + KEYS_IN_CALL] for i in range(0, len(items), KEYS_IN_CALL)] or [[]]
         for number, chunk in enumerate(chunks, start=1):
             step = what if number == len(chunks) else "pages"
+            failpoint(f"drop.{step}")
             reply = await self._drop.call(
                 self._store.connections,
                 self._keys(generation, chunk),

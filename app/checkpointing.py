@@ -20,9 +20,10 @@ import numpy as np
 from app.checkpoint_garbage import CheckpointGarbage
 from app.checkpoint_store import CheckpointStore
 from app.errors import CheckpointRefused, LogError, ModelGone, WrongEpoch
+from app.failpoints import failpoint
 from ftrl_core.batch import U8
 from ftrl_core.checkpoint import Cut, Manifest, cut
-from ftrl_core.errors import BadCheckpoint
+from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Checkpointing:
         raises.
         """
         assert not self.running, "its pages are sent from the buffer"
+        failpoint("checkpoint.due")
         await self._learn_base()
         base_seq, seq = self._base.seq, model.position.seq
         if base_seq > seq or (base_seq == seq and not self._full_rounds):
@@ -117,6 +119,7 @@ class Checkpointing:
         taken = await asyncio.to_thread(
             cut, model, base_seq, self._buffer, damaged, damaged_segments
         )
+        failpoint("checkpoint.cut")
         self._task = asyncio.create_task(self._write(taken, nonce, self._base))
         return True
 
@@ -127,6 +130,7 @@ class Checkpointing:
     def forget(self) -> None:
         """The history that the last checkpoint belonged to may be lost."""
         self._base, self.committed_seq = _Base(None, None), 0
+        failpoint("recovery.doubt")
 
     async def _learn_base(self) -> None:
         """Take the newest manifest as the base; damaged, it serves as one that names nothing."""
@@ -136,6 +140,8 @@ class Checkpointing:
         elif newest.generation != self._base.generation:
             try:
                 self._base = _Base(newest.generation, Manifest.decode(newest.manifest))
+            except UnknownVersion:
+                raise
             except BadCheckpoint as error:
                 log.error("checkpoint %s is written anew: %s", newest.generation, error)
                 self._base = _Base(newest.generation, None)
@@ -186,6 +192,7 @@ class Checkpointing:
         self._base = _Base(generation, manifest)
         self._learned(taken.position.seq)
         await CheckpointGarbage(store).drop_unnamed(Manifest.decode)
+        failpoint("checkpoint.done")
 
 
 def _touched_memory(size: int) -> U8:

@@ -33,6 +33,7 @@ from typing import Self
 
 from app import run_directory
 from app.data_directory import DataDirectoryBusy, DataDirectoryLock
+from app.failpoints import failpoint
 from ftrl_core.errors import ClickfoldError
 
 __all__ = ["DataDirectoryBusy", "EmbeddedServer", "EmbeddedServerError", "find_binary"]
@@ -121,16 +122,19 @@ class EmbeddedServer:
         run_directory.remove_stale()
         run_dir = run_directory.make()
         lock.record(run_dir)
+        failpoint("embedded.locked")
         log_path = data_dir / "server.log"
         _keep_log_small(log_path)
         command = _command(binary, data_dir, run_dir, log_path, APPENDFSYNC[durability])
         server = cls(_spawn(command, lock.fd), lock, run_dir, log_path, version, command)
+        failpoint("embedded.spawned")
         try:
             server._wait_until_ready(on_progress or _no_progress)
         except BaseException:
             server._end_process(stop_seconds=0)
             run_directory.remove(run_dir)
             raise
+        failpoint("embedded.ready")
         return server
 
     @property
@@ -157,6 +161,7 @@ class EmbeddedServer:
             return
         self.socket_path.unlink(missing_ok=True)
         self._process = _spawn(self._command, self._lock.fd)
+        failpoint("embedded.revived")
         try:
             self._wait_until_ready(on_progress or _no_progress)
         except BaseException:

@@ -61,6 +61,12 @@ class ServerRefused(LogError):
         self.setting = setting
 
 
+def not_durable(refusal: ServerRefused) -> Unavailable:
+    """503 because the server would not keep what is acknowledged; the setting is named."""
+    detail = f"Redis does not keep what is promised: {refusal.setting}"
+    return Unavailable(detail, "not-durable", "not_learned", 1.0)
+
+
 class ForeignKey(LogError):
     """A key of ours has another type or an id we did not give: somebody else writes there."""
 

@@ -137,6 +137,7 @@ class Head:
     manifest_seq: int  # 0 without one
     configuration: str
     created_ms: int
+    agreement: str = ""  # see lua/digest.lua
 
     @property
     def position(self) -> Position:
@@ -152,17 +153,18 @@ class EventLog:
         self._append = Script("append")
 
     async def append(self, append: Append) -> Appended:
-        """Append all entries or none.
+        """Append all entries or none, as durably as promised.
 
-        Raises RedisAway (surely not appended), AppendUnknown (repeat the same call), ModelGone,
-        WrongIncarnation, StaleBatch, ProducerUnknown, WrongEpoch, LogRegressed, LogFull,
-        CheckpointRefused (restore), SkipRefused (skip), ForeignKey. Never cancel it.
+        Raises RedisAway and ServerRefused (surely not appended), AppendUnknown (repeat the same
+        call), ModelGone, WrongIncarnation, StaleBatch, ProducerUnknown, WrongEpoch, LogRegressed,
+        LogFull, CheckpointRefused (restore), SkipRefused (skip), ForeignKey. Never cancel it.
         """
         keys = self._keys
         reply = await self._append.call(
             self._connections,
             (keys.meta, keys.log, keys.producers, keys.generations),
             self._arguments(append),
+            durably=True,
         )
         first, last, previous, previous_nonce, time_ms, again = (_text(word) for word in reply)
         return Appended(
@@ -286,6 +288,7 @@ def _head(meta: dict[str, str]) -> Head:
         manifest_seq=int(meta["manifest_seq"]),
         configuration=meta["configuration"],
         created_ms=int(meta["created"]),
+        agreement=meta.get("agreement", ""),
     )
 
 

@@ -8,6 +8,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
+    entry, or what it names, of an unknown version    Outdated: another version has folded on
     skip of a position that this memory has folded    Doubt, and pass over it next time
     restore                                           load the pages it names, then switch
     delete                                            Deleted
@@ -20,12 +21,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
+from app.failpoints import failpoint
 from ftrl_core.entry import ControlEntry, Entry, decode
-from ftrl_core.errors import BadCheckpoint, BadEntry
+from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
 from ftrl_core.model import Applied, Model
 from ftrl_core.position import Position
 
 LoadRestore = Callable[[str], Awaitable[Model]]
+Compare = Callable[[Model, int, int], Awaitable[None]]  # model, last and next append time
 YIELD_BYTES = 1 << 16  # payload folded before other tasks get their turn
 
 
@@ -43,6 +46,18 @@ class Stuck(AppError):
         self.looked = position  # no skip entry up to here
 
 
+class Outdated(AppError):
+    """The model goes on under a version that this process does not know.
+
+    position and nonce are those of the entry that says so; None and "" for a checkpoint.
+    """
+
+    def __init__(self, detail: str, position: Position | None = None, nonce: str = "") -> None:
+        super().__init__(f"a later version of Clickfold is needed: {detail}")
+        self.position = position
+        self.nonce = nonce
+
+
 class Deleted(AppError):
     """The model's delete entry was folded."""
 
@@ -50,8 +65,9 @@ class Deleted(AppError):
 class Follower:
     """The model at a position of its log; changed by its owner's task only."""
 
-    def __init__(self, event_log: EventLog, load_restore: LoadRestore) -> None:
+    def __init__(self, event_log: EventLog, load_restore: LoadRestore, compare: Compare) -> None:
         self._log = event_log
+        self._compare = compare
         self._load_restore = load_restore
         self.model: Model | None = None
         self.nonce = ""
@@ -68,7 +84,9 @@ class Follower:
     def adopt(self, model: Model, nonce: str, tail: list[LogEntry]) -> None:
         """Begin with a loaded model; tail is what was read of the log after it already."""
         self.model, self.nonce, self._tail = model, nonce, tail
+        failpoint("recovery.loaded")
         self._passed_over = set()
+        self.last_time_ms = 0  # not known of a checkpoint's position
 
     def drop(self) -> None:
         """Forget the model; also what is skipped, unless a skip was the reason: the log that said
@@ -108,6 +126,7 @@ class Follower:
             # Redis sends what comes next while this is folded: half the time of a replay.
             following = self._log.read(entries[-1].position)
             entries, _ = await asyncio.gather(following, self._fold_all(entries))
+        failpoint("fold.caught_up")
 
     async def _fold_all(self, entries: Sequence[LogEntry]) -> None:
         since_yield = 0
@@ -122,6 +141,7 @@ class Follower:
         position, seq = self.loaded.position, entry.position.seq
         if not entry.follows(position, self.nonce):
             raise Doubt(f"the entry at {entry.position} does not follow {position}")
+        await self.before(entry.time_ms)
         if seq in self._skipped:
             self._passed_over.add(seq)
             self.loaded.pass_over(entry.position)
@@ -130,9 +150,16 @@ class Follower:
         try:
             decoded = decode(entry.payload)
             await self._fold(entry, decoded)
+        except UnknownVersion as error:
+            detail = f"the entry at {entry.position}: {error}"
+            raise Outdated(detail, entry.position, entry.nonce) from error
         except (BadEntry, BadCheckpoint) as error:
             self._unreadable_entry(entry, error)
         self._moved(entry)
+
+    async def before(self, time_ms: int) -> None:
+        """What is to be done between the last entry and one of this append time."""
+        await self._compare(self.loaded, self.last_time_ms, time_ms)
 
     def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
         position = entry.position
@@ -151,10 +178,12 @@ class Follower:
             await self._fold_control(entry, decoded)
             return
         applied = self.loaded.apply(entry.position, decoded, entry.time_ms)
+        failpoint("fold.read")
         if entry.nonce in self.keep_nonces and applied is not None:
             self.kept[entry.nonce] = (entry.position, applied)
 
     async def _fold_control(self, entry: LogEntry, decoded: ControlEntry) -> None:
+        failpoint("fold.control")
         match decoded.op:
             case "delete":
                 raise Deleted("the model was deleted")
@@ -162,6 +191,7 @@ class Follower:
                 model = await self._load_restore(decoded.fields["generation"])
                 model.restored(entry.position)
                 self.model = model
+                failpoint("restore.switched")
             case "skip":
                 seq = int(decoded.fields["seq"])
                 if seq not in self._passed_over and seq < entry.position.seq:
@@ -171,9 +201,11 @@ class Follower:
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
             case "configure":
                 await asyncio.to_thread(self.loaded.prepare, decoded, entry.position.seq)
+                failpoint("configure.prepared")
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
             case _:
                 self.loaded.apply(entry.position, decoded, entry.time_ms)
+                failpoint("names.folded")
 
     def fold_own(self, entry: LogEntry, decoded: Entry) -> Applied:
         """Fold an entry of examples that this process has just appended at the next position."""

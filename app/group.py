@@ -19,6 +19,7 @@ from itertools import accumulate
 import numpy as np
 
 from app.errors import IdempotencyConflict
+from app.failpoints import failpoint
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.constants import F64
 from ftrl_core.deduplication import CONFLICT, DUPLICATE, LEARN
@@ -73,11 +74,38 @@ def take_group(queue: list[LearnRequest]) -> list[LearnRequest]:
     return group
 
 
+class LearnQueue:
+    """Requests that wait for the next append, in order."""
+
+    def __init__(self) -> None:
+        self._requests: list[LearnRequest] = []
+        self.features = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._requests)
+
+    def put(self, request: LearnRequest) -> None:
+        """At the end."""
+        self._requests.append(request)
+        self.features += request.batch.nnz
+
+    def next_group(self) -> list[LearnRequest]:
+        """Remove what goes into one append."""
+        group = take_group(self._requests)
+        self.features -= sum(request.batch.nnz for request in group)
+        return group
+
+    def fail(self, error: Exception) -> None:
+        """Tell all of them the same error; empties the queue."""
+        requests, self._requests, self.features = self._requests, [], 0
+        fail(requests, error)
+
+
 def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
     """The entries of a group: (payload, nonce) each, nonces drawn at random."""
     batch = ExampleBatch.concatenate([request.batch for request in group])
     ends = list(accumulate(request.batch.rows for request in group))
-    return [
+    entries = [
         (
             encode_examples(
                 batch.slice(first, last), request_table(_parts(group, ends, first, last))
@@ -86,6 +114,8 @@ def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
         )
         for first, last in plan_entries(batch)
     ]
+    failpoint("group.planned")
+    return entries
 
 
 def _parts(
@@ -121,6 +151,7 @@ def resolve(group: Sequence[LearnRequest], folded: Sequence[tuple[Position, Appl
         if not request.done.done():
             _resolve_one(request, position, predictions[start:end], verdicts[start:end].tobytes())
         start = end
+    failpoint("group.resolved")
 
 
 def _resolve_one(

@@ -22,6 +22,7 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from app.auth import Key
+from app.failpoints import failpoint
 from app.group import LearnOutcome
 from app.hub import Hub
 from app.ingest import Decoded, decode_body
@@ -65,7 +66,9 @@ class HotPath:
             seed = replica.require_model().config.hash_seed
             decoded = await self._decoded(scope, receive, seed, for_learning=True)
             outcome = "unknown"  # until the replica says otherwise
+            failpoint("learn.decoded")
             learned = await _learned(replica, decoded, seed, named, key)
+            failpoint("learn.learned")
         except (ClickfoldError, Problem) as error:
             return await _refuse_learn(send, error, outcome)
         except (ClientGone, asyncio.CancelledError):
@@ -83,6 +86,7 @@ class HotPath:
         if with_predictions:
             reply["predictions"] = learned.predictions.tolist()
         await send_reply(send, OK, encode_json(reply))
+        failpoint("learn.replied")
         return OK
 
     async def predict(

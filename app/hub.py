@@ -20,15 +20,18 @@ from app.checkpoint_garbage import CheckpointGarbage
 from app.checkpoint_store import CheckpointStore
 from app.checkpointing import CheckpointOptions
 from app.errors import Conflict, LogError, ModelExists, ModelNotFound, Unavailable
+from app.failpoints import failpoint
 from app.known_models import KnownModels
 from app.model_index import ModelIndex
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
 from app.replica_work import ReplicaOptions
+from app.server_watch import ServerWatch
 from app.settings import Settings
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control
+from ftrl_core.errors import UnknownVersion
 from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ class Hub:
         self.settings = settings
         self.connections = connections
         self.emptied: Emptied | None = None
+        self._watch = ServerWatch(connections)
         self._index = ModelIndex(connections, settings.key_prefix)
         self._known = KnownModels(settings.data_dir, settings.key_prefix)
         self._replicas: dict[str, ModelReplica] = {}
@@ -59,6 +63,7 @@ class Hub:
         self._options = ReplicaOptions(
             settings.durability,
             settings.log_bytes_max,
+            settings.compare_seconds,
             CheckpointOptions(
                 settings.checkpoint_log_bytes, settings.checkpoint_idle_seconds, settings.trim
             ),
@@ -66,6 +71,7 @@ class Hub:
 
     async def start(self, default_config: dict[str, Any] | None = None) -> None:
         """Make `default` if this is a new place, and begin to load it. Raises LogError."""
+        self._watch.start()
         rows = await self._index.rows()
         known = self._known.read()
         if not rows and known:
@@ -149,7 +155,10 @@ class Hub:
         """Refuse to load what would not fit, with the arithmetic."""
         keys = ModelKeys(self.settings.key_prefix, name)
         text = await self.connections.read_command("HGET", keys.meta, "configuration")
-        needed = memory_bytes(ModelConfig.from_dict(json.loads(text))) if text else 0
+        try:
+            needed = memory_bytes(ModelConfig.stored(json.loads(text))) if text else 0
+        except UnknownVersion:
+            return  # its replica says so, and loads nothing
         models = [r.model for r in self._replicas.values() if r.model is not None]
         used = sum(memory_bytes(model.config) for model in models)
         limit = self.settings.memory_limit
@@ -200,9 +209,12 @@ class Hub:
         if not self.hosts(name):
             raise Conflict("not-hosted", "this process is told not to host a model of that name")
         try:
-            return await self.get(name)
+            replica = await self.get(name)
+            if replica.state == "deleted":  # seen in its log: who deleted it died before the row
+                replica = await self.get(name)
         except ModelNotFound:
             return None
+        return replica
 
     async def _make(self, name: str, config: ModelConfig) -> tuple[str, bool]:
         """The incarnation that has the name now, and whether it was made here."""
@@ -211,6 +223,7 @@ class Hub:
         incarnation, nonce = secrets.token_hex(8), secrets.token_hex(8)
         try:
             await self._index.create(name, incarnation, nonce, payload, json.dumps(whole))
+            failpoint("model.made")
         except ModelExists as error:
             if error.deleting:
                 await self._remove(name, error.incarnation)
@@ -226,18 +239,24 @@ class Hub:
 
     async def _delete(self, replica: ModelReplica) -> None:
         replica.require_model()
+        failpoint("delete.before")
         await replica.append_delete()
+        failpoint("delete.appended")
         await replica.close()
+        failpoint("delete.closed")
         self._replicas.pop(replica.name, None)
         self._known.forget(replica.name)
+        failpoint("delete.forgotten")
         await self._remove(replica.name, replica.incarnation)
 
     async def _remove(self, name: str, incarnation: str) -> None:
         """Take away what is left of a deleted model; done again, it does nothing."""
         await self._index.bury(name, incarnation)
+        failpoint("delete.buried")
         keys = ModelKeys(self.settings.key_prefix, name)
         store = CheckpointStore(self.connections, keys, incarnation)
         await CheckpointGarbage(store).drop_all()
+        failpoint("delete.dropped")
         await self._index.finish_delete(name, incarnation)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
@@ -247,6 +266,8 @@ class Hub:
         learn = ready and all(r.can_learn() for r in replicas.values())
         stale = max((r.stale_seconds() for r in replicas.values()), default=0.0)
         body: dict[str, Any] = {"ready": ready, "learn": learn, "stale_seconds": round(stale, 3)}
+        if self.connections.refusal is not None:
+            body["refused"] = self.connections.refusal.setting
         if self.emptied is not None:
             body["detail"] = self.emptied.detail
         body["models"] = {
@@ -257,6 +278,7 @@ class Hub:
     async def close(self) -> None:
         """Checkpoint and end every replica."""
         await asyncio.gather(*(r.close() for r in self._replicas.values()))
+        await self._watch.stop()
 
 
 def memory_bytes(config: ModelConfig) -> int:

@@ -14,6 +14,8 @@ import os
 import secrets
 from pathlib import Path
 
+from app.failpoints import failpoint
+
 FILE_NAME = "models.json"
 
 
@@ -54,5 +56,8 @@ class KnownModels:
         with temporary.open("w") as file:
             json.dump(whole, file, indent=1, sort_keys=True)
             file.flush()
+            failpoint("known.written")
             os.fsync(file.fileno())
+        failpoint("known.synced")
         temporary.replace(self.path)
+        failpoint("known.replaced")

@@ -9,7 +9,7 @@ forbid, and two versions of the service would fight over one name.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, NoReturn
 
@@ -29,6 +29,7 @@ from app.errors import (
     WrongEpoch,
     WrongIncarnation,
 )
+from app.failpoints import failpoint
 from app.redis_connections import Argument, Command, RedisConnections, as_log_error
 
 
@@ -39,20 +40,33 @@ class Script:
         folder = files("app") / "lua"
         self.text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+        self._before, self._after = f"{name}.before", f"{name}.after"
 
     def command(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Command:
         """The EVALSHA command of one call."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
     async def call(
-        self, connections: RedisConnections, keys: Sequence[str], arguments: Sequence[Argument]
+        self,
+        connections: RedisConnections,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        durably: bool = False,
     ) -> list[Any]:
-        """Call once; the words after 'ok'. Raises the error that the refusal stands for."""
+        """Call once; the words after 'ok'. Raises the error that the refusal stands for.
+
+        `durably`: what it writes will be acknowledged (RedisConnections.append_command).
+        """
         command = self.command(keys, arguments)
+        send = connections.append_command if durably else connections.write_command
+        failpoint(self._before)
         try:
-            reply = await connections.write_command(*command)
+            reply = await send(*command)
         except NoScriptError:
-            reply = await self._load_and_call(connections, command)
+            await self.load(connections)
+            reply = await _sent_again(send, command)
+        failpoint(self._after)
         return accepted(reply)
 
     async def call_many(
@@ -62,10 +76,12 @@ class Script:
 
         Raises the first error after every reply has been read.
         """
+        failpoint(self._before)
         replies = await connections.write_commands(commands)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             await self.load(connections)
             replies = await connections.write_commands(commands)
+        failpoint(self._after)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise as_log_error(reply) from reply
@@ -75,12 +91,12 @@ class Script:
         """Make the script known to the server."""
         await connections.write_command("SCRIPT", "LOAD", self.text)
 
-    async def _load_and_call(self, connections: RedisConnections, command: Command) -> Any:
-        await self.load(connections)
-        try:
-            return await connections.write_command(*command)
-        except NoScriptError as error:
-            raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
+
+async def _sent_again(send: Callable[..., Awaitable[Any]], command: Command) -> Any:
+    try:
+        return await send(*command)
+    except NoScriptError as error:
+        raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
 
 
 def accepted(reply: list[Any]) -> list[Any]:

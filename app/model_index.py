@@ -78,6 +78,7 @@ class ModelIndex:
             self._connections,
             (keys.meta, keys.log, keys.producers, keys.generations),
             (incarnation, nonce, payload, configuration, keys.head),
+            durably=True,
         )
         await self._set_row(model, seen, incarnation)
         return int(reply[0])

@@ -31,7 +31,9 @@ from app.errors import (
     ModelGone,
     ModelNotFound,
     RedisAway,
+    ServerRefused,
     Unavailable,
+    not_durable,
 )
 from app.ingest import UnsupportedMediaType
 from app.replies import Headers, encode_json, send_reply
@@ -107,6 +109,9 @@ CATALOGUE: dict[str, Kind] = {
     "busy": Kind(503, "Too much is in flight", "Send again a little later."),
     "position-not-reached": Kind(
         503, "This replica has not folded that far", "Send again; nothing is lost."
+    ),
+    "not-durable": Kind(
+        503, "Redis would not keep it", "The detail names the setting; /stats says what mends it."
     ),
     "unavailable": Kind(503, "The model cannot serve this now", "/readyz and /stats say why."),
     "redis-away": Kind(503, "Redis does not answer", "/learn resumes by itself when it does."),
@@ -230,5 +235,7 @@ def _log_problem(error: LogError) -> Problem:
         return Problem("unavailable", "sent and not confirmed by Redis", outcome="unknown")
     if isinstance(error, LogFull):
         return Problem("log-full", "the log is full", retry_after=error.retry_after)
+    if isinstance(error, ServerRefused):
+        return problem_from(not_durable(error))
     slug = "redis-away" if isinstance(error, RedisAway) else "unavailable"
     return Problem(slug, error.detail or "not possible now", retry_after=RETRY_AFTER_SECONDS)

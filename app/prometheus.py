@@ -47,6 +47,9 @@ GAUGES: Mapping[str, tuple[str, str]] = {
 COUNTERS: Mapping[str, tuple[str, str]] = {
     "examples": ("clickfold_examples", "Examples folded"),
     "duplicates": ("clickfold_duplicates", "Examples recognised as duplicates"),
+    "log_regressions": ("clickfold_log_regressions", "Times the log lost what was folded here"),
+    "digest_comparisons": ("clickfold_digest_comparisons", "Comparisons with other replicas"),
+    "digest_differences": ("clickfold_digest_differences", "Times this state was not the others'"),
 }
 
 

@@ -5,7 +5,7 @@
           │ a checksum differs
           ▼
     previous manifest (its log is still there: trimming stops at it), a longer replay
-          │ none can be read
+          │ none can be read          one of an unknown version: UnknownVersion, and no fall-back
           ▼
     the log from 1-1, if nothing of it was trimmed; otherwise the model cannot be loaded
 
@@ -23,9 +23,12 @@ from dataclasses import dataclass
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
+from app.failpoints import failpoint
+from app.folding import Outdated
 from ftrl_core.checkpoint import Manifest
+from ftrl_core.config import ModelConfig
 from ftrl_core.entry import ControlEntry, decode
-from ftrl_core.errors import BadCheckpoint
+from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
 from ftrl_core.position import START, Position
@@ -57,10 +60,17 @@ class Loaded:
 
 
 async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loaded:
-    """The model of the newest readable checkpoint. Raises Unloadable and what the stores raise."""
+    """The model of the newest readable checkpoint.
+
+    Raises Unloadable, UnknownVersion and what the stores raise. A checkpoint of an unknown version
+    is not damaged: nothing older stands in for it.
+    """
+    failpoint("recovery.begun")
     for kept in await store.kept():
         try:
             return await _touched(await _load_manifest(event_log, store, kept))
+        except UnknownVersion:
+            raise
         except BadCheckpoint as error:
             log.error("checkpoint %s is not used: %s", kept.generation, error)
     if head.trimmed_seq:
@@ -73,6 +83,7 @@ async def load(event_log: EventLog, store: CheckpointStore, head: Head) -> Loade
 async def load_restore(store: CheckpointStore, generation: str) -> Model:
     """The model that a restore entry names; BadCheckpoint when it is not there in full."""
     content = await store.read_manifest(generation)
+    failpoint("restore.loading")
     if content is None:
         raise BadCheckpoint(f"the manifest of restore {generation} is missing")
     loader = Loader(Manifest.decode(content))
@@ -81,6 +92,7 @@ async def load_restore(store: CheckpointStore, generation: str) -> Model:
     except _Missing as error:
         raise BadCheckpoint(f"a page of restore {generation} is missing") from error
     model = await asyncio.to_thread(loader.finish)
+    failpoint("restore.loaded")
     await asyncio.to_thread(model.table.touch_memory)
     return model
 
@@ -92,18 +104,43 @@ async def _touched(loaded: Loaded) -> Loaded:
 
 async def _from_the_beginning(event_log: EventLog, head: Head) -> Loaded:
     entries = await event_log.read(START, max_entries=1)
-    first = decode(entries[0].payload) if entries else None
-    if not isinstance(first, ControlEntry) or first.op != "create":
-        raise Unloadable("the log does not begin with a create entry")
-    return Loaded(Model(first.fields["config"]), head.incarnation, [])
+    try:
+        first = decode(entries[0].payload) if entries else None
+        if not isinstance(first, ControlEntry) or first.op != "create":
+            raise Unloadable("the log does not begin with a create entry")
+        model = Model(ModelConfig.stored(first.fields["config"]))
+    except UnknownVersion as error:
+        raise Outdated(str(error), entries[0].position, entries[0].nonce) from error
+    return Loaded(model, head.incarnation, [])
+
+
+async def is_passed(
+    outdated: Outdated, event_log: EventLog, store: CheckpointStore, head: Head
+) -> bool:
+    """Whether loading again may get past what an unknown version wrote: the newest checkpoint is
+    known and lies past it (a restore did that), or the entry is not in the log any more."""
+    newest = await store.newest()
+    try:
+        manifest = Manifest.decode(newest.manifest) if newest is not None else None
+    except UnknownVersion:
+        return False
+    except BadCheckpoint:
+        manifest = None
+    position = outdated.position
+    if position is None or (manifest is not None and manifest.position.seq >= position.seq):
+        return True
+    there = await event_log.read(Position(position.epoch, position.seq - 1), max_entries=1)
+    return head.seq < position.seq or bool(there and there[0].nonce != outdated.nonce)
 
 
 async def _load_manifest(event_log: EventLog, store: CheckpointStore, kept: KeptManifest) -> Loaded:
     loader = Loader(Manifest.decode(kept.manifest))
+    failpoint("recovery.manifest")
     for _ in range(RETARGETS_MAX):
         try:
             await _fill(store, loader)
             tail = await _tail(event_log, loader.manifest.position)
+            failpoint("recovery.tail")
         except _Missing as missing:
             newest = await store.newest()
             if newest is None or newest.generation == kept.generation:
@@ -130,7 +167,9 @@ async def _tail(event_log: EventLog, position: Position) -> list[LogEntry]:
 
 async def _fill(store: CheckpointStore, loader: Loader) -> None:
     await _fetch(store, loader, is_page=False)
+    failpoint("recovery.segments")
     await _fetch(store, loader, is_page=True)
+    failpoint("recovery.pages")
 
 
 async def _fetch(store: CheckpointStore, loader: Loader, *, is_page: bool) -> None:

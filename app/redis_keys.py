@@ -32,6 +32,7 @@ Fields of meta (all text):
     manifest          generation of the newest manifest, `-` when there is none, with
     manifest_epoch manifest_seq manifest_nonce manifest_bytes   of its position, and the same
     previous...       of the one before
+    agreement         newest position that replicas compared, with its state digest (digest.lua)
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch
+from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch, not_durable
 from app.event_log import ConfigureControl, DeleteControl, RestoreControl, SkipControl
+from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
@@ -49,6 +50,7 @@ class ModelReplica:
         self.name = name
         self.incarnation = incarnation
         self.durability = options.durability
+        self._connections = connections
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
         self._figures: dict[str, Any] = {}
 
@@ -58,11 +60,13 @@ class ModelReplica:
 
     async def close(self) -> None:
         """Append and fold what is queued, checkpoint, and end."""
+        failpoint("stop.begun")
         await self._owner.close()
+        failpoint("stop.finished")
 
     @property
     def state(self) -> str:
-        """loading, live, stuck, doubtful or deleted; see app.replica_owner."""
+        """loading, live, stuck, doubtful, outdated or deleted; see app.replica_owner."""
         return self._owner.state
 
     @property
@@ -97,7 +101,8 @@ class ModelReplica:
     def can_learn(self) -> bool:
         """Whether /learn would be accepted now."""
         owner = self._owner
-        return owner.state == "live" and owner.away is None and not owner.closing
+        refused = self._connections.refusal is not None
+        return owner.state == "live" and not (owner.away or owner.stop.is_set() or refused)
 
     def predict(self, batch: ExampleBatch) -> tuple[Position, F64]:
         """Probabilities, and the position of the model that made them."""
@@ -139,7 +144,7 @@ class ModelReplica:
 
     def _refuse_learn(self) -> None:
         owner = self._owner
-        if owner.closing:
+        if owner.stop.is_set():
             raise not_learned("the service is stopping")
         if owner.away is not None:
             raise not_learned("Redis does not answer", "redis-away")
@@ -147,7 +152,9 @@ class ModelReplica:
             raise ModelNotFound("the model was deleted")
         if owner.state != "live":
             raise not_learned(self.detail)
-        if owner.queued_features > QUEUE_FEATURES_MAX:
+        if self._connections.refusal is not None:
+            raise not_durable(self._connections.refusal)
+        if owner.queue.features > QUEUE_FEATURES_MAX:
             raise not_learned("too many examples wait to be appended", "busy")
 
     async def wait_for(self, position: Position, seconds: float) -> bool:
@@ -171,15 +178,18 @@ class ModelReplica:
     def health(self, model: Model) -> dict[str, Any]:
         """What is known without touching the model's table: log, checkpoint, durability."""
         owner, checkpoints = self._owner, self._owner.checkpoints
-        oldest = model.deduplication.oldest_second()
+        oldest, refusal = model.deduplication.oldest_second(), self._connections.refusal
         return {
             "deduplication_window_seconds": oldest and max(0.0, time.time() - oldest),
             "durability": self.durability,
+            "durability_refused": refusal and str(refusal),
             "stale_seconds": round(self.stale_seconds(), 3),
             "state": owner.state,
             "learn": self.can_learn(),
             "log_bytes": owner.log_bytes,
             "log_regressions": owner.log_regressions,
+            "digest_comparisons": owner.agreement.comparisons,
+            "digest_differences": owner.agreement.differences,
             "checkpoint": {
                 "seq": checkpoints.committed_seq,
                 "committed_at": checkpoints.committed_at,
@@ -241,7 +251,9 @@ class ModelReplica:
             after = changed_config(self.require_model().config, changes)
             payload = encode_control("configure", {"config": changes})
             control = ConfigureControl(json.dumps(after.to_dict()))
+            failpoint("configure.before")
             await self._owner.append_control(payload, control)
+            failpoint("configure.appended")
             await self._owner.follower.catch_up()
 
         await self._owner.job(run)
@@ -255,10 +267,13 @@ class ModelReplica:
         """Switch every replica to a verified model at one position. Raises Conflict."""
         store, epoch = self._owner.store, self.require_model().position.epoch
         generation = await store.register_restore(self.require_model().position)
+        failpoint("restore.registered")
         taken = await asyncio.to_thread(cut, restored, -1)
         manifest = Manifest.advance(None, taken, generation, "0" * 16)
         await store.put_pages(generation, taken.pages, taken.segments)
+        failpoint("restore.pages")
         await store.put_manifest(generation, manifest.encode())
+        failpoint("restore.manifest")
         configuration = json.dumps(restored.config.to_dict())
         control = RestoreControl(generation, len(taken.pages), len(taken.segments), configuration)
 
@@ -266,10 +281,12 @@ class ModelReplica:
             payload = encode_control("restore", {"generation": generation})
             if self.require_model().position.epoch != epoch:
                 raise Conflict("restored-meanwhile", "another restore came first")
+            failpoint("restore.before")
             try:
                 appended = await self._owner.append_control(payload, control, same_epoch=True)
             except WrongEpoch as error:
                 raise Conflict("restored-meanwhile", "another restore came first") from error
+            failpoint("restore.appended")
             await self._owner.follower.catch_up()
             return appended.last
 

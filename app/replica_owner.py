@@ -3,7 +3,8 @@
     loading ──► live ◄──────────► stuck        an entry cannot be read: predict, refuse /learn
        ▲          │  ▲               │
        └─ doubtful ◄─┴───────────────┘         memory dropped; serves nothing until reloaded
-    deleted                                    the model is no more
+    outdated       a later version folded on: serves nothing until that is behind the model
+    deleted        the model is no more
 
 So nothing here is locked: requests hand work over (`submit`, `job`) and wait. While Redis is away
 the model stays live and the owner looks for Redis every PROBE_SECONDS. A write is never cancelled
@@ -22,24 +23,22 @@ from typing import Any
 
 from app import group as groups
 from app import recovery
+from app.agreement import Agreement, Differs
 from app.checkpoint_store import CheckpointStore
 from app.checkpointing import Checkpointing
 from app.errors import (
     AppendUnknown,
     ForeignKey,
     LogError,
-    LogFull,
     LogRegressed,
     ModelGone,
-    ProducerUnknown,
     RedisAway,
-    StaleBatch,
+    ServerRefused,
     Unavailable,
-    WrongEpoch,
     WrongIncarnation,
 )
 from app.event_log import Appended, Control, EventLog, PublishedHead
-from app.folding import Deleted, Doubt, Follower, Stuck
+from app.folding import Deleted, Doubt, Follower, Outdated, Stuck
 from app.group import LearnRequest
 from app.model_index import ModelIndex
 from app.redis_connections import RedisConnections
@@ -48,17 +47,16 @@ from app.replica_work import (
     Job,
     ReplicaOptions,
     Waiters,
-    as_told,
     end_task,
-    fail_group,
     fail_jobs,
     listen,
     not_learned,
     refuse_other_seeds,
+    run_job,
 )
 from app.writing import Writer
 from ftrl_core.entry import encode_control
-from ftrl_core.errors import BadCheckpoint, BadEntry
+from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 
@@ -86,20 +84,22 @@ class ReplicaOwner:
         self.detail = "waiting for Redis"
         self.away: str | None = None
         self.stuck: Stuck | None = None
-        self.closing = False
+        self.outdated: Outdated | None = None
+        self.stop = asyncio.Event()  # set by `close`
         self.contact = time.monotonic()
         self.log_bytes = 0
         self.log_regressions = 0
-        self.queued_features = 0
+        self.queue = groups.LearnQueue()
         self.store = CheckpointStore(connections, keys, incarnation)
         self.checkpoints = Checkpointing(self.store, options.checkpoints)
         self.settled = asyncio.Event()  # not loading any more
         self._log = EventLog(connections, keys)
         self._index = ModelIndex(connections, keys.prefix)
-        self.follower = Follower(self._log, partial(recovery.load_restore, self.store))
+        self.agreement = Agreement(connections, keys, incarnation, options.compare_seconds)
+        load_restore = partial(recovery.load_restore, self.store)
+        self.follower = Follower(self._log, load_restore, self._compare_if_due)
         self._writer = Writer(self._log, self.follower, options.log_bytes_max)
         self.new_names: set[str] = set()  # field names to be told in the log
-        self._queue: list[LearnRequest] = []
         self._jobs: list[Job] = []
         self._waiters = Waiters()
         self._wake = asyncio.Event()
@@ -116,8 +116,7 @@ class ReplicaOwner:
 
     def submit(self, request: LearnRequest) -> None:
         """Queue a request for the next append; its future tells what became of it."""
-        self._queue.append(request)
-        self.queued_features += request.batch.nnz
+        self.queue.put(request)
         self._wake.set()
 
     async def job(self, run: Callable[[], Awaitable[Any]]) -> Any:
@@ -175,15 +174,15 @@ class ReplicaOwner:
 
     async def close(self) -> None:
         """Append and fold what is queued, checkpoint, and end."""
-        self.closing = True
+        self.stop.set()
         self._wake.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _own(self) -> None:
-        while not self.closing and self.state != "deleted":
+        while not self.stop.is_set() and self.state != "deleted":
             try:
                 await self._load()
-                while not self.closing:
+                while not self.stop.is_set():
                     await self._wait()
                     await self._step()
             except (Deleted, WrongIncarnation) as error:
@@ -192,6 +191,8 @@ class ReplicaOwner:
                 await self._gone(error)
             except (Doubt, LogRegressed) as error:
                 await self._doubt(error)
+            except (Outdated, UnknownVersion) as error:
+                await self._stay_behind(error)
             except (LogError, recovery.Unloadable, BadCheckpoint, BadEntry) as error:
                 self.away = str(error)
                 self.detail = f"the model cannot be loaded: {error}"
@@ -206,10 +207,17 @@ class ReplicaOwner:
         head = await self._log.head()
         if head.incarnation != self.incarnation:
             raise WrongIncarnation(head.incarnation)
+        if (outdated := self.outdated) is not None:
+            if head.deleted:
+                raise Deleted("the model was deleted")
+            if not await recovery.is_passed(outdated, self._log, self.store, head):
+                raise outdated
+            self.outdated = None
         if self.follower.model is None:
             self.state, self.detail = "loading", "loading the newest checkpoint"
             loaded = await recovery.load(self._log, self.store, head)
             self.follower.adopt(loaded.model, loaded.nonce, loaded.tail)
+            self.agreement.load_from(head)
         self.detail = "folding the log after the checkpoint"
         self.follower.bytes_since_cut = 0
         await self._read_on()
@@ -217,6 +225,19 @@ class ReplicaOwner:
         if self.stuck is None:
             self.state, self.detail = "live", "live"
         self.settled.set()
+
+    async def _compare_if_due(self, model: Model, last_ms: int, next_ms: int) -> None:
+        if self.agreement.is_due(model.position, last_ms, next_ms):
+            await self.agreement.compare(model)
+
+    async def _stay_behind(self, error: Outdated | UnknownVersion) -> None:
+        """Drop the memory, and look again and again whether the model came back."""
+        if self.outdated is None:
+            self.outdated = error if isinstance(error, Outdated) else Outdated(str(error))
+            log.error("model %s: %s", self.name, self.outdated)
+            self._end("outdated", self.outdated)
+        self._dismiss(not_learned(self.detail))
+        await asyncio.sleep(PROBE_SECONDS if self._wake.is_set() else HEAD_SECONDS)
 
     async def _gone(self, error: ModelGone) -> None:
         """Deleted by somebody who removed the log before it was read here, or lost with Redis."""
@@ -229,14 +250,15 @@ class ReplicaOwner:
     async def _doubt(self, error: Exception) -> None:
         """Drop the memory; what waited is told, what was sent is unknown."""
         log.error("model %s: %s; loading again", self.name, error)
-        self.log_regressions += 1
+        self.log_regressions += not isinstance(error, Differs)
         self._end("doubtful", error)
         self.checkpoints.forget()
         await asyncio.sleep(PROBE_SECONDS)
         pause = min(PROBE_SECONDS * 2**self._reloads, RELOAD_SECONDS_MAX) - PROBE_SECONDS
         self._reloads = min(self._reloads + 1, 16)
+        awaited = self.stop if isinstance(error, Differs) else self._wake
         with contextlib.suppress(TimeoutError):  # cut short by `close`, or by a new entry
-            await asyncio.wait_for(self._wake.wait(), pause)
+            await asyncio.wait_for(awaited.wait(), pause)
         self._wake.clear()
 
     def _end(self, state: str, error: Exception) -> None:
@@ -248,21 +270,17 @@ class ReplicaOwner:
 
     def _dismiss(self, error: Unavailable) -> None:
         """Tell all that waits that it was not done."""
-        groups.fail(self._take_queue(), error)
+        self.queue.fail(error)
         fail_jobs(self._jobs, error.detail)
-
-    def _take_queue(self) -> list[LearnRequest]:
-        queue, self._queue = self._queue, []
-        self.queued_features = 0
-        return queue
 
     async def _wait(self) -> None:
         """Until there is something to do."""
         pause = max(0.0, self._head_due - time.monotonic())
         idle = self.checkpoints.seconds_until_idle_due(self.follower.loaded, self._last_entry_at)
+        pause = min(pause, self.agreement.seconds_until_idle_due())
         if idle is not None:
             pause = min(pause, idle)
-        if not (self._queue or self._jobs or self._behind):
+        if not (self.queue or self._jobs or self._behind):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(pause, 0.001))
         self._wake.clear()
@@ -278,10 +296,12 @@ class ReplicaOwner:
                     await self._look()
             finally:
                 while self._jobs:
-                    await self._run(self._jobs.pop(0))
+                    await run_job(self._jobs.pop(0))
+                    self._waiters.tell(self.reached)
             await self._tell_names()
-            while self._queue:
+            while self.queue:
                 await self._append_group()
+            await self.agreement.compare_idle(self.follower.loaded)
             await self._consider_checkpoint()
         except (RedisAway, ForeignKey, AppendUnknown) as error:
             self._redis_is_away(error)
@@ -294,12 +314,13 @@ class ReplicaOwner:
         self.away = str(error)
         self._head_due = time.monotonic() + PROBE_SECONDS
         self._behind = False
-        groups.fail(self._take_queue(), not_learned("Redis does not answer", "redis-away"))
+        self.queue.fail(not_learned("Redis does not answer", "redis-away"))
 
     async def _look(self) -> None:
         """Compare with meta, and read what is new."""
         head = await self._log.head()
         self.log_bytes = head.log_bytes
+        self.agreement.look(head)
         if self.follower.compare(head, self.incarnation):
             if self.stuck is not None and head.manifest_seq >= self.stuck.position.seq:
                 raise Doubt(f"a checkpoint lies past {self.stuck.position}, which cannot be read")
@@ -321,6 +342,7 @@ class ReplicaOwner:
             before = self.follower.loaded.position
             self.stuck = None
             await self.follower.catch_up()
+            await self.agreement.settle(self.follower.loaded)
             self.state, self.detail = "live", "live"
             if self.follower.loaded.position != before:
                 self._last_entry_at = time.monotonic()
@@ -333,40 +355,18 @@ class ReplicaOwner:
         if self.stuck is None:
             log.error("model %s: %s", self.name, stuck)
         self.stuck, self.state, self.detail = stuck, "stuck", str(stuck)
-        groups.fail(self._take_queue(), not_learned(str(stuck)))
-
-    async def _run(self, job: Job) -> None:
-        """Run a job; its errors are its caller's, except those that doubt this memory."""
-        try:
-            result = await job.run()
-        except Exception as error:
-            job.done.set_exception(as_told(error))
-            if isinstance(error, Doubt | Deleted | LogRegressed):
-                raise
-        else:
-            if not job.done.done():
-                job.done.set_result(result)
-        finally:
-            self._waiters.tell(self.reached)
+        self.queue.fail(not_learned(str(stuck)))
 
     async def _append_group(self) -> None:
         """Append and fold what waits; everybody in the group is told."""
-        group = groups.take_group(self._queue)
-        self.queued_features = sum(request.batch.nnz for request in self._queue)
-        group = refuse_other_seeds(group, self.follower.loaded.config.hash_seed)
+        group = refuse_other_seeds(self.queue.next_group(), self.follower.loaded.config.hash_seed)
         if not group:
             return
         try:
-            folded = await self._writer.append_and_fold(self.incarnation, groups.plan(group))
-            self._last_entry_at = self.contact = time.monotonic()
-            groups.resolve(group, folded)
-        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch) as error:
-            fail_group(group, error)
-            if isinstance(error, LogFull):
+            if await self._writer.learn(self.incarnation, group):
                 self.checkpoints.log_is_full()
-        except Exception as error:
-            fail_group(group, error)
-            raise
+            else:
+                self._last_entry_at = self.contact = time.monotonic()
         finally:
             self._waiters.tell(self.reached)
 
@@ -375,8 +375,9 @@ class ReplicaOwner:
         names = self.follower.loaded.names.unheard(self.new_names)
         self.new_names.clear()
         if names and self.stuck is None:
-            await self.append_control(encode_control("names", {"names": names}), None)
-            await self.follower.catch_up()
+            with contextlib.suppress(ServerRefused):  # whoever learns is told
+                await self.append_control(encode_control("names", {"names": names}), None)
+                await self.follower.catch_up()
 
     async def _consider_checkpoint(self) -> None:
         model, log_bytes = self.follower.loaded, self.follower.bytes_since_cut

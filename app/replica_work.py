@@ -16,12 +16,15 @@ from app.errors import (
     LogFull,
     LogRegressed,
     RedisAway,
+    ServerRefused,
     SkipRefused,
     Unavailable,
+    not_durable,
 )
 from app.event_log import EventLog, PublishedHead
-from app.folding import Deleted, Doubt, Stuck
+from app.folding import Deleted, Doubt, Outdated, Stuck
 from app.group import LearnRequest, fail
+from ftrl_core.errors import UnknownVersion
 from ftrl_core.position import Position
 
 RETRY_AFTER_SECONDS = 1.0
@@ -34,6 +37,7 @@ class ReplicaOptions:
 
     durability: str
     log_bytes_max: int
+    compare_seconds: float
     checkpoints: CheckpointOptions
 
 
@@ -79,9 +83,24 @@ def as_told(error: Exception) -> Exception:
     """What a job's caller is told when it failed so."""
     if isinstance(error, SkipRefused):
         return Conflict("skip-refused", str(error))
-    if isinstance(error, Doubt | Deleted | LogRegressed | Stuck):
+    if isinstance(error, ServerRefused):
+        return not_durable(error)
+    if isinstance(error, Doubt | Deleted | LogRegressed | Stuck | Outdated | UnknownVersion):
         return Unavailable(str(error), "unavailable", None, RETRY_AFTER_SECONDS)
     return error
+
+
+async def run_job(job: Job) -> None:
+    """Run a job; its errors are its caller's, except those that doubt the memory."""
+    try:
+        result = await job.run()
+    except Exception as error:
+        job.done.set_exception(as_told(error))
+        if isinstance(error, Doubt | Deleted | LogRegressed | Outdated | UnknownVersion):
+            raise
+    else:
+        if not job.done.done():
+            job.done.set_result(result)
 
 
 def fail_jobs(jobs: list[Job], detail: str) -> None:
@@ -122,6 +141,8 @@ def fail_group(group: Sequence[LearnRequest], error: Exception) -> None:
         fail(group, Unavailable("the log is full", "log-full", "not_learned", error.retry_after))
     elif isinstance(error, RedisAway):
         fail(group, not_learned("Redis does not answer", "redis-away"))
+    elif isinstance(error, ServerRefused):
+        fail(group, not_durable(error))
     elif isinstance(error, LogError) and not isinstance(error, AppendUnknown):
         fail(group, not_learned(str(error)))  # refused: nothing was written
     else:

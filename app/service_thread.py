@@ -15,6 +15,7 @@ writes the last checkpoints, the connections close. The embedded server is stopp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
@@ -29,6 +30,7 @@ import uvicorn
 import uvloop
 
 from app.errors import LogError, RedisAway, ServerRefused
+from app.failpoints import failpoint
 from app.http_protocol import JoiningProtocol
 from app.redis_connections import RedisConnections
 from app.settings import Settings
@@ -93,7 +95,8 @@ class ServiceThread:
         self._server.should_exit = True
         loop, starting = self._loop, self._starting
         if loop is not None and starting is not None and self._may_interrupt:
-            loop.call_soon_threadsafe(starting.cancel)
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                loop.call_soon_threadsafe(starting.cancel)
 
     @property
     def is_compiling(self) -> bool:
@@ -171,6 +174,7 @@ class ServiceThread:
         if self._hub is not None:
             self._progress.begin("writing the last checkpoint")
             await self._hub.close()
+            failpoint("stop.closed")
         if self._connections is not None:
             await self._connections.aclose()
 
@@ -179,9 +183,12 @@ class ServiceThread:
         await self._until(self._prepared)
         self._progress.say("kernels are ready and pass the self-test")
         url = await asyncio.wrap_future(self._redis_url)
-        self._connections = RedisConnections.from_url(url, self._settings.durability)
+        self._connections = RedisConnections.from_url(
+            url, self._settings.durability, waitaof=self._settings.waitaof
+        )
         await self._until_redis_answers(self._connections)
         self._may_interrupt = False  # from here on Redis is written to
+        failpoint("start.connected")
         await self._open_models(self._connections)
 
     async def _until(self, future: Future[None]) -> None:
@@ -221,6 +228,7 @@ class ServiceThread:
             await hub.start(default_config(self._settings.config))
         except LogError as error:
             raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
+        failpoint("start.opened")
         self._switch.application = application
         for replica in hub.loaded():
             await replica.settled(24 * 3600.0)

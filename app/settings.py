@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     durability: Literal["fsync", "everysec", "provider"] = Field(
         "fsync", description="what an acknowledgement promises"
     )
+    waitaof: bool = Field(False, description="fsync by WAITAOF, on a server that syncs later")
 
     # Files
     data_dir: Path = Field(Path("clickfold-data"), description="data of the embedded server")
@@ -121,6 +122,9 @@ class Settings(BaseSettings):
     checkpoint_log_bytes: ByteCount = Field(64 << 20, description="log between checkpoints, bytes")
     checkpoint_idle_seconds: PositiveFloat = Field(
         2.0, description="quiet time before a checkpoint"
+    )
+    compare_seconds: PositiveFloat = Field(
+        30.0, description="how often replicas compare their states; the same for all"
     )
     trim: bool = Field(True, description="trim the log below the older checkpoint kept")
 
@@ -161,6 +165,8 @@ class Settings(BaseSettings):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.durability == "provider" and self.redis_url is None:
             raise ValueError("durability 'provider' needs redis_url: the provider's server")
+        if self.waitaof and (self.durability != "fsync" or self.redis_url is None):
+            raise ValueError("waitaof is for durability 'fsync' on your own server (redis_url)")
         return self
 
     def has_keys(self) -> bool:

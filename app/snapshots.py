@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from app.errors import Conflict
+from app.failpoints import failpoint
 from app.names import is_name
 from app.problems import Problem
 from ftrl_core.errors import BadSnapshot
@@ -77,6 +78,7 @@ class SnapshotDirectory:
     def take(self, model: str, name: str, pieces: Iterable[bytes]) -> Description:
         """Write a snapshot from its bytes. Conflict when the name is taken."""
         with self.begin(model, name) as upload:
+            failpoint("snapshot.begun")
             for piece in pieces:
                 upload.write(piece)
             return upload.publish()
@@ -201,7 +203,9 @@ class Upload:
     def publish(self) -> Description:
         """Sync the file and give it its name. Conflict when another came first."""
         self._file.flush()
+        failpoint("snapshot.written")
         os.fsync(self._file.fileno())
+        failpoint("snapshot.synced")
         self._file.seek(0)
         header = read_header(self._file)
         final = self._name + SUFFIX
@@ -210,7 +214,9 @@ class Upload:
             os.link(self._part, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except FileExistsError:
             raise _taken() from None
+        failpoint("snapshot.linked")
         os.fsync(self._folder)
+        failpoint("snapshot.published")
         return Description(self._model, self._name, self.size, header)
 
     def close(self) -> None:
@@ -219,6 +225,7 @@ class Upload:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._part, dir_fd=self._folder)
         os.close(self._folder)
+        failpoint("snapshot.closed")
 
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})

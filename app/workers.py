@@ -2,9 +2,10 @@
 
 Each worker is a whole replica: it folds everything and shares nothing but Redis. The parent binds
 the socket, launches the embedded server (which dies with it), forks the workers before anything
-that does not survive a fork is imported, and then only watches: a worker that dies is replaced,
-not faster than one a second; a signal is passed on, and the embedded server is stopped when the
-last worker is gone. On Linux the workers get SIGTERM if the parent is killed.
+that does not survive a fork is imported, and then only watches: a worker that dies is replaced, not
+sooner than REPLACE_SECONDS after it was started, and nobody waits for that; a signal is passed on,
+and the embedded server is stopped when the last worker is gone. When all the first workers refuse
+to start, so does the service. On Linux the workers get SIGTERM if the parent is killed.
 
 Forking was preferred to starting fresh interpreters: settings, secrets among them, need no second
 way in, and the listening socket is simply there.
@@ -18,10 +19,11 @@ import signal
 import socket
 import sys
 import time
+import traceback
 
 from app.embedded_keeper import EmbeddedKeeper
 from app.embedded_server import EmbeddedServer
-from app.server import Signals, redis_of, serve_on
+from app.server import ServeError, Signals, redis_of, serve_on
 from app.settings import Settings
 from app.starting import Progress
 from ftrl_core.errors import ClickfoldError
@@ -29,66 +31,102 @@ from ftrl_core.errors import ClickfoldError
 PR_SET_PDEATHSIG = 1
 CHECK_SECONDS = 0.2
 REPLACE_SECONDS = 1.0
+STOP_SECONDS = 60.0  # for queued learns and last checkpoints; then a worker is killed
+REFUSED = 1
 
 
 def supervise(
     settings: Settings, listener: socket.socket, progress: Progress, signals: Signals
 ) -> None:
-    """Run the workers until a signal. ClickfoldError when the first of them cannot start."""
+    """Run the workers until a signal. ServeError when none of them can start."""
     url, embedded = redis_of(settings, progress, signals)
-    workers: dict[int, int] = {}
+    workers = Workers(settings, listener, url, progress)
     try:
-        for number in range(settings.workers):
-            workers[_fork(settings, listener, url, number)] = number
         keeper = EmbeddedKeeper(embedded, progress)
-        while not signals.stop.wait(CHECK_SECONDS):
+        while True:
+            workers.look()
             keeper.look()
-            _replace_ended(workers, settings, listener, url, progress)
+            if signals.stop.wait(CHECK_SECONDS):
+                return
     finally:
         _stop(workers, embedded)
 
 
-def _replace_ended(
-    workers: dict[int, int],
-    settings: Settings,
-    listener: socket.socket,
-    url: str,
-    progress: Progress,
-) -> None:
-    for pid in list(workers):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            number = workers.pop(pid)
-            progress.say(f"worker {number} ended with status {os.waitstatus_to_exitcode(status)}")
-            time.sleep(REPLACE_SECONDS)
-            workers[_fork(settings, listener, url, number)] = number
-
-
-def _stop(workers: dict[int, int], embedded: EmbeddedServer | None) -> None:
-    for pid in workers:
-        os.kill(pid, signal.SIGTERM)
-    for pid in workers:
-        os.waitpid(pid, 0)
+def _stop(workers: Workers, embedded: EmbeddedServer | None) -> None:
+    workers.stop()
     if embedded is not None:
         embedded.stop()
 
 
-def _fork(settings: Settings, listener: socket.socket, url: str, number: int) -> int:
-    """The pid of a new worker; in the worker itself this never returns."""
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        _die_with(parent)
-        with Signals() as signals:
-            serve_on(settings, listener, Progress(f"worker {number}: "), signals, url)
-        status = 0
-    except ClickfoldError as error:
-        print(f"clickfold worker {number}: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(status)
+class Workers:
+    """The processes, by number; started and replaced by `look`."""
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, url: str, progress: Progress
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._url = url
+        self._progress = progress
+        self._numbers: dict[int, int] = {}  # of the processes that run, by pid
+        self._due = dict.fromkeys(range(settings.workers), 0.0)  # when to start, by number
+        self._first = set(self._due)  # numbers whose first process has not ended
+        self._refused: set[int] = set()  # numbers whose first process could not start
+
+    def look(self) -> None:
+        """Note who ended, start who is due; returns at once. ServeError when all refused."""
+        for pid, number in list(self._numbers.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self._numbers[pid]
+                self._note_end(number, os.waitstatus_to_exitcode(status))
+        now = time.monotonic()
+        for number in [number for number, due in self._due.items() if due <= now]:
+            del self._due[number]
+            self._numbers[self._fork(number)] = number
+
+    def _note_end(self, number: int, status: int) -> None:
+        self._progress.say(f"worker {number} ended with status {status}")
+        self._due[number] = time.monotonic() + REPLACE_SECONDS
+        if status == REFUSED and number in self._first:
+            self._refused.add(number)
+        self._first.discard(number)
+        if len(self._refused) == self._settings.workers:
+            raise ServeError("no worker could start; see what they said above")
+
+    def stop(self) -> None:
+        """SIGTERM to all, and wait for them; who does not end is killed."""
+        for pid in self._numbers:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for pid in self._numbers:
+            while not os.waitpid(pid, os.WNOHANG)[0]:
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    break
+                time.sleep(CHECK_SECONDS / 10)
+        self._numbers.clear()
+
+    def _fork(self, number: int) -> int:
+        """The pid of a new worker; in the worker itself this never returns."""
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        status = REFUSED
+        try:
+            _die_with(parent)
+            with Signals() as signals:
+                progress = Progress(f"worker {number}: ")
+                serve_on(self._settings, self._listener, progress, signals, self._url)
+            status = 0
+        except ClickfoldError as error:
+            print(f"clickfold worker {number}: {error}", file=sys.stderr, flush=True)
+        except BaseException:  # noqa: BLE001  outermost frame: nobody would see it otherwise
+            traceback.print_exc()
+        finally:
+            os._exit(status)
 
 
 def _die_with(parent: int) -> None:

@@ -12,9 +12,21 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from app.errors import AppendUnknown, LogError, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
+from app.errors import (
+    AppendUnknown,
+    LogError,
+    LogFull,
+    ProducerUnknown,
+    RedisAway,
+    ServerRefused,
+    StaleBatch,
+    WrongEpoch,
+)
 from app.event_log import Append, Appended, Control, EventLog, LogEntry
+from app.failpoints import failpoint
 from app.folding import Doubt, Follower
+from app.group import LearnRequest, plan, resolve
+from app.replica_work import fail_group
 from ftrl_core.entry import decode
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
@@ -71,6 +83,19 @@ class Writer:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    async def learn(self, incarnation: str, group: Sequence[LearnRequest]) -> bool:
+        """Append and fold a group of requests, and tell each what became of it; whether the log
+        was full. Raises what doubts the memory or the connection."""
+        try:
+            resolve(group, await self.append_and_fold(incarnation, plan(group)))
+        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch, ServerRefused) as error:
+            fail_group(group, error)
+            return isinstance(error, LogFull)
+        except Exception as error:
+            fail_group(group, error)
+            raise
+        return False
+
     async def append_and_fold(
         self, incarnation: str, entries: Sequence[tuple[bytes, str]]
     ) -> list[tuple[Position, Applied]]:
@@ -81,6 +106,7 @@ class Writer:
         """
         decoded = [decode(payload) for payload, _ in entries]
         appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
+        failpoint("fold.begun")
         follower = self._follower
         previous = (appended.previous.seq, appended.previous_nonce)
         if previous != (follower.loaded.position.seq, follower.nonce):
@@ -92,14 +118,18 @@ class Writer:
         for place, (payload, nonce) in enumerate(entries):
             if place:
                 await asyncio.sleep(0)  # a prediction may come in between
+                failpoint("fold.between")
             position = Position(appended.first.epoch, appended.first.seq + place)
             time_ms = appended.time_ms[place]
+            await follower.before(time_ms)
             entry = LogEntry(position, nonce, follower.nonce, time_ms, payload)
             folded.append((position, follower.fold_own(entry, decoded[place])))
+            failpoint("fold.own")
         return folded
 
     async def _fold_by_reading(self, nonces: list[str]) -> list[tuple[Position, Applied]]:
         """Somebody else's entries came before ours: fold all of them from the log."""
+        failpoint("fold.others")
         follower = self._follower
         follower.keep_nonces = set(nonces)
         try:
@@ -149,3 +179,4 @@ class Writer:
                 if time.monotonic() > deadline:
                     raise AppendUnknown(str(error)) from error
             await asyncio.sleep(REPEAT_PAUSE_SECONDS)
+            failpoint("append.repeated")

@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from ftrl_core.batch import U8, U64
 from ftrl_core.config import ModelConfig
-from ftrl_core.errors import BadCheckpoint, BadConfig
+from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.hashing import xxh64
 from ftrl_core.model import Model
 from ftrl_core.position import Position
@@ -231,14 +231,19 @@ class Manifest:
 
     @staticmethod
     def decode(content: bytes) -> Manifest:
-        """The manifest of these bytes; BadCheckpoint when they are damaged or unknown."""
-        if len(content) < 16 or content[:4] != MAGIC:
+        """The manifest of these bytes; BadCheckpoint when they are damaged, UnknownVersion when the
+        model is one that this version cannot fold."""
+        if len(content) < 16 or content[:3] != MAGIC[:3]:
             raise BadCheckpoint("the manifest does not begin with its magic")
         if xxh64(content[:-8]) != int.from_bytes(content[-8:], "little"):
             raise BadCheckpoint("the manifest's checksum differs")
+        if content[:4] != MAGIC:
+            raise UnknownVersion("the manifest's format is not known to this version")
         end = 8 + int.from_bytes(content[4:8], "little")
         try:
             return _read_manifest(json.loads(content[8:end]), content[end:-8])
+        except UnknownVersion:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise BadCheckpoint(f"the manifest cannot be read: {type(error).__name__}") from error
 
@@ -252,10 +257,7 @@ def _read_manifest(header: Mapping[str, Any], arrays: bytes) -> Manifest:
         at += count * np.dtype(dtype).itemsize
     if at != len(arrays) or any(a.size != c for a, c in zip(read, counts, strict=True)):
         raise ValueError("sizes")
-    try:
-        config = ModelConfig.from_dict(header["config"])
-    except BadConfig as error:
-        raise BadCheckpoint(f"the manifest's configuration is not known: {error}") from error
+    config = ModelConfig.stored(header["config"])
     position = Position.parse(header["position"])
     generations = tuple(header["generations"])
     return Manifest(

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ftrl_core import arguments
-from ftrl_core.errors import BadConfig
+from ftrl_core.errors import BadConfig, UnknownVersion
 from ftrl_core.hyperparameters import RATE_MAX, Hyperparameters
 from ftrl_core.numbers import log
 
@@ -170,6 +170,21 @@ class ModelConfig:
             admission = arguments.known("admission", admission, AdmissionRule)
             admission = AdmissionRule(**{"kind": None, **admission})
         return ModelConfig(optimizer=Hyperparameters(**optimizer), admission=admission, **rest)
+
+    @staticmethod
+    def stored(given: Mapping[str, Any]) -> ModelConfig:
+        """The configuration of a model that exists, whole as it was stored.
+
+        UnknownVersion for one that no model of this version can have: it was right for who wrote
+        it, so another version did.
+        """
+        version = given.get("fold_version") if isinstance(given, Mapping) else None
+        if version != FOLD_VERSION:
+            raise UnknownVersion(f"fold_version {version!r:.20} is not known to this version")
+        try:
+            return ModelConfig.from_dict(given)
+        except BadConfig as error:
+            raise UnknownVersion(f"the configuration is of another version: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The whole configuration, JSON-able; `from_dict` gives back an equal one."""

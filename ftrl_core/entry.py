@@ -51,7 +51,7 @@ import numpy.typing as npt
 
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.entry_kernels import assign_schemas, expand_rows, flatten_rows
-from ftrl_core.errors import BadEntry
+from ftrl_core.errors import BadEntry, UnknownVersion
 from ftrl_core.hashing import xxh64
 
 MAGIC = b"CFE1"
@@ -171,7 +171,8 @@ def encode_control(op: str, fields: Mapping[str, Any]) -> bytes:
 
 
 def decode(payload: bytes) -> Entry:
-    """The entry of a payload; BadEntry when it is damaged, or of another version or kind."""
+    """The entry of a payload; BadEntry when it is damaged, UnknownVersion when it is whole and of
+    another version, kind or operation."""
     if len(payload) < _HEADER.size + 8:
         raise BadEntry("the payload is shorter than its header")
     magic, version, kind, flags, size, *counts, zero = _HEADER.unpack_from(payload)
@@ -182,11 +183,11 @@ def decode(payload: bytes) -> Entry:
     if xxh64(memoryview(payload)[:-8]) != int.from_bytes(payload[-8:], "little"):
         raise BadEntry("the payload's checksum differs")
     if version != VERSION or zero:
-        raise BadEntry(f"the payload's format version {version} is not known")
+        raise UnknownVersion(f"the payload's format version {version} is not known")
     if kind == CONTROL:
         return _decode_control(payload, counts)
     if kind != EXAMPLES or flags & ~(HAS_WEIGHTS | HAS_IDS):
-        raise BadEntry("the payload is of an unknown kind")
+        raise UnknownVersion("the payload is of an unknown kind")
     return _decode_examples(payload, flags, counts)
 
 
@@ -202,8 +203,10 @@ def _decode_control(payload: bytes, counts: Sequence[int]) -> ControlEntry:
         op = fields.pop("op")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise BadEntry("the control record is not a JSON object with an operation") from error
-    if counts[0] != len(payload) - _HEADER.size - 8 or op not in OPERATIONS:
-        raise BadEntry("the control record's operation is not known")
+    if counts[0] != len(payload) - _HEADER.size - 8:
+        raise BadEntry("the control record is not as long as its header says")
+    if op not in OPERATIONS:
+        raise UnknownVersion("the control record's operation is not known")
     if not _FIELDS_FIT[op](fields):
         raise BadEntry(f"the {op} record does not have its fields")
     return ControlEntry(op, fields)

@@ -8,6 +8,7 @@
     ├── BadEntry           the payload of a log entry is damaged or unknown
     ├── BadCheckpoint      a page, segment or manifest is damaged or unknown
     ├── BadSnapshot        a snapshot file is damaged or unknown
+    ├── UnknownVersion     BadConfig, BadEntry, BadCheckpoint: whole, and of a version not known
     ├── BadWeights         weights of another system are refused (also a ValueError)
     └── PositionNotNext    an entry was applied out of order
 
@@ -58,6 +59,14 @@ class BadCheckpoint(ClickfoldError):
 
 class BadSnapshot(ClickfoldError):
     """A snapshot file fails its checksum, its bounds or its version; the message says which."""
+
+
+class UnknownVersion(BadConfig, BadEntry, BadCheckpoint):
+    """Whole, and written by a version of Clickfold that this one does not know: not damage.
+
+    A process that meets it in a model's log or checkpoint cannot fold that model, and must neither
+    guess nor go on: whoever wrote it has folded on under rules that are not known here.
+    """
 
 
 class BadWeights(ClickfoldError, ValueError):

@@ -38,7 +38,7 @@ from ftrl_core.constants import (
     THRESHOLD,
 )
 from ftrl_core.coordinate import general_root, sum_of_squares
-from ftrl_core.errors import BadConfig
+from ftrl_core.errors import BadConfig, UnknownVersion
 from ftrl_core.general import scheduled
 from ftrl_core.jit import kernel
 from ftrl_core.mixture import start_posterior
@@ -51,6 +51,7 @@ CHANGEABLE = (
     "l1_regularization_strength",
     "l2_regularization_strength",
 )
+LIVE = {"optimizer", "table_bits"}
 
 
 def merged_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
@@ -69,7 +70,7 @@ def changed_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConf
     """The configuration with changes {"optimizer": {...}, "table_bits": ...}; BadConfig if one of
     them cannot be made live."""
     after = merged_config(config, changes)
-    if not changes.keys() <= {"optimizer", "table_bits"}:
+    if not changes.keys() <= LIVE:
         raise BadConfig("only optimizer and table_bits can be changed live")
     if not changes.get("optimizer", {}).keys() <= set(CHANGEABLE):
         raise BadConfig(f"only {', '.join(CHANGEABLE)} can be changed live")
@@ -94,7 +95,11 @@ def reconfigured(
 ) -> Coefficients | None:
     """The state after the change at seq; nothing given is changed, so that predictions may go on
     meanwhile. None when the change cannot be made: it was right where it was checked, but another
-    one came first. examples counts those folded so far: where a schedule is by now."""
+    one came first. examples counts those folded so far: where a schedule is by now. UnknownVersion
+    for a change that this version would have let nobody make."""
+    optimizer = changes.get("optimizer", {})
+    if not changes.keys() <= LIVE or not {*optimizer} <= {*CHANGEABLE}:
+        raise UnknownVersion("a change of the configuration that this version does not know")
     try:
         config = changed_config(before.config, changes)
     except BadConfig:

@@ -58,6 +58,16 @@ def _copy_pages(buf: U8, page_bytes: int, indices: I64, out: U8) -> None:
         out[to : to + page_bytes] = buf[start : start + page_bytes]
 
 
+@kernel
+def _altered(buf: U8, page_bytes: int, page_seqs: I64, known_seqs: I64, checksums: U64) -> int:
+    for i in range(page_seqs.size):
+        if page_seqs[i] != known_seqs[i]:
+            continue
+        if checksum(buf, i * page_bytes, (i + 1) * page_bytes) != checksums[i]:
+            return i
+    return -1
+
+
 class WeightTable:
     """Slot records of a model; `cells` and `page_seqs` are changed in place by the learn kernel."""
 
@@ -95,6 +105,13 @@ class WeightTable:
         """uint64[page_count]: each page's checksum, 0 for a page of zeros. Do not change it."""
         _refresh(self.raw, self.page_bytes, self.page_seqs, self._known_seqs, self._checksums)
         return self._checksums
+
+    def altered_page(self) -> int | None:
+        """A page that is not what its checksum says though nothing touched it since: the memory is
+        at fault. Hashes the whole table."""
+        seqs = self.page_seqs, self._known_seqs
+        index = int(_altered(self.raw, self.page_bytes, *seqs, self._checksums))
+        return None if index < 0 else index
 
     def dirty(self, base_seq: int) -> npt.NDArray[np.int64]:
         """Indices of the pages touched after base_seq; below 0 it means ever touched."""

@@ -33,6 +33,9 @@ def serve(
         str | None,
         typer.Option(metavar="fsync|everysec|provider", help="What an answer promises [fsync]."),
     ] = None,
+    waitaof: Annotated[
+        bool | None, typer.Option(help="Promise fsync by WAITAOF after each append [no].")
+    ] = None,
     models: Annotated[
         str | None, typer.Option(help="Models hosted here, such as a,b* [*].")
     ] = None,

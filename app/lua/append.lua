@@ -66,6 +66,9 @@ local record = redis.call('HGET', KEYS[3], ARGV[3])
 if record then
   local w = words(record)
   if batch == tonumber(w[1]) and ARGV[#ARGV - 1] == w[7] then
+    -- A write that changes nothing, for a WAITAOF that follows: it waits for the writes of its own
+    -- connection, and the call that appended came over another one.
+    redis.pcall('HSET', KEYS[3], ARGV[3], record)
     return {'ok', w[2], w[3], w[4], w[5], w[6], 'again'}
   end
   if batch <= tonumber(w[1]) then return {'stale_batch'} end
@@ -142,6 +145,7 @@ end
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', text(seq), 'nonce', nonce, 'time', time,
   'bytes_total', text(total))
 if ARGV[13] ~= '' then redis.call('HSET', KEYS[1], 'configuration', ARGV[13]) end
+if bumps then redis.call('HDEL', KEYS[1], 'agreement') end
 if control == 'delete' then redis.call('HSET', KEYS[1], 'state', 'deleted') end
 if restored then
   restored.state, restored.pin = 'pinned', seq

@@ -14,6 +14,7 @@ import pytest
 from app.errors import Conflict, Unavailable
 from app.event_log import Append
 from app.hub import Hub
+from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
 from ftrl_core.entry import encode_examples, whole_request
@@ -132,7 +133,7 @@ async def test_a_replica_that_had_folded_a_skipped_entry_gives_it_up(
         await one.learn(batch_of(random, 20))
         position = (await one.learn(batch_of(random, 20))).position
         await one.learn(batch_of(random, 20))
-        await _damage_stored(a, position)
+        await damage_stored(a.connections, position)
         async with hub_on(redis_url, tmp_path / "b") as b:
             two = await b.get("default")
             await until(lambda: two.state == "stuck", "the new replica cannot read it")
@@ -143,15 +144,15 @@ async def test_a_replica_that_had_folded_a_skipped_entry_gives_it_up(
             assert one.require_model().examples == 40
 
 
-async def _damage_stored(hub: Hub, position: Position) -> None:
+async def damage_stored(connections: RedisConnections, position: Position) -> None:
     """Write the stream anew with one payload damaged, as a bad disk would leave it."""
-    entries = await _ask(hub, "XRANGE", KEYS.log, "-", "+")
+    entries = await connections.write_command("XRANGE", KEYS.log, "-", "+")
     commands: list[tuple[Any, ...]] = [("DEL", KEYS.log)]
     for name, fields in entries:
         if name.decode() == str(position):
             fields[-1] = fields[-1][:-1] + bytes([fields[-1][-1] ^ 1])
         commands.append(("XADD", KEYS.log, name, *fields))
-    await hub.connections.write_commands(commands)
+    await connections.write_commands(commands)
 
 
 async def test_a_stuck_replica_goes_on_from_a_checkpoint_past_the_entry(
@@ -162,7 +163,7 @@ async def test_a_stuck_replica_goes_on_from_a_checkpoint_past_the_entry(
         await one.learn(batch_of(random, 20))
         position = (await one.learn(batch_of(random, 20))).position
         await one.learn(batch_of(random, 20))
-        await _damage_stored(a, position)
+        await damage_stored(a.connections, position)
         async with hub_on(redis_url, tmp_path / "b") as b:
             two = await b.get("default")
             await until(lambda: two.state == "stuck", "the new replica cannot read it")

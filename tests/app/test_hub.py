@@ -59,6 +59,20 @@ async def test_a_model_that_learned_nothing_is_replaced_and_one_that_did_is_not(
         assert (same, made) == (replaced, False)
 
 
+async def test_a_model_whose_deleter_died_can_be_made_again_at_once(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    async with hub_on(redis_url, tmp_path) as hub:
+        doomed, _ = await hub.create("m", SMALL)
+        await doomed.learn(batch_of(random, 1))
+        await doomed.append_delete()
+    async with hub_on(redis_url, tmp_path) as hub:
+        made, is_new = await hub.create("m", SMALL)
+        assert is_new
+        assert made.incarnation != doomed.incarnation
+        assert made.require_model().examples == 0
+
+
 async def test_two_hubs_making_one_model_at_once_agree_on_who_made_it(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -129,6 +129,19 @@ async def test_what_one_replica_learned_the_other_predicts_at_that_position(
             assert np.array_equal(two.predict(batch)[1], one.predict(batch)[1])
 
 
+async def test_a_message_that_is_lost_is_made_up_for_within_a_second(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    """Whoever hears nothing looks at meta all the same."""
+    async with hub_on(redis_url, tmp_path / "a") as a, hub_on(redis_url, tmp_path / "b") as b:
+        one, deaf = await default_of(a), await default_of(b)
+        deaf._owner._tasks[1].cancel()  # the subscription
+        await asyncio.sleep(1.2)  # whatever it had heard is read
+        position = (await one.learn(batch_of(random, 5))).position
+        await until(lambda: deaf.require_model().position == position, "it looked", 3.0)
+        await assert_agree(one, deaf)
+
+
 async def test_waiting_for_a_position_that_does_not_come_ends(
     redis_url: str, tmp_path: Path
 ) -> None:

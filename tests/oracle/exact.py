@@ -197,6 +197,12 @@ class Lane:
         self._update_bias(residual, bias)
         return p
 
+    def predict(self, slots: list[int], features: list[tuple[int, np.float32, str]]) -> float:
+        """This lane's own probability; changes nothing."""
+        weights = [self.weight(slot) for slot in slots]
+        logit = self._logit(weights, self._seen(features), self._bias_weight())
+        return 1.0 / (1.0 + exp(-logit))
+
     def weight(self, slot: int) -> np.float32:
         """w of a slot."""
         cell = self.cells.get(slot)
@@ -303,6 +309,17 @@ class ExactFold:
             self._update_posterior([q if row.label else 1.0 - q for q in ps], weight)
         return p
 
+    def predict(self, features: list[tuple[int, int, float]]) -> float:
+        """The probability that is served for these features now; changes nothing."""
+        folded = folded_features(self.config["numbers"], features)
+        slots = [hashed & self._mask for hashed, _, _ in folded]
+        with np.errstate(all="ignore"):
+            ps = [lane.predict(slots, folded) for lane in self.lanes]
+        p = self.posterior[0] * ps[0]
+        for pi, q in zip(self.posterior[1:], ps[1:], strict=True):
+            p += pi * q
+        return p
+
     def _update_posterior(self, likelihoods: list[float], weight: float) -> None:
         """Bayes to the power of the weight, relative to the best lane; then fixed share."""
         best = max(likelihoods)
@@ -327,7 +344,7 @@ class ExactFold:
         """w of a slot in a lane."""
         return self.lanes[lane].weight(slot)
 
-    def _pages(self) -> dict[int, bytearray]:
+    def pages(self) -> dict[int, bytearray]:
         """Touched pages by index."""
         lanes = len(self.lanes)
         slots = min(self._mask + 1, PAGE_SLOTS // (1 << (lanes - 1).bit_length()))
@@ -346,7 +363,7 @@ class ExactFold:
             del whole[name]
         told = {n: v for n, v in whole.items() if n not in NEUTRAL or v != NEUTRAL[n]}
         text = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
-        pages = sorted(self._pages().items())
+        pages = sorted(self.pages().items())
         h = hashlib.blake2b(text, digest_size=16)
         h.update(struct.pack(f"<{len(self.bias)}d", *self.bias))
         if len(self.lanes) > 1:
