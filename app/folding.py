@@ -124,8 +124,12 @@ class Follower:
         entries = entries or await self._log.read(self.loaded.position)
         while entries:
             # Redis sends what comes next while this is folded: half the time of a replay.
-            following = self._log.read(entries[-1].position)
-            entries, _ = await asyncio.gather(following, self._fold_all(entries))
+            following = asyncio.create_task(self._log.read(entries[-1].position))
+            try:
+                await self._fold_all(entries)
+            finally:
+                await asyncio.wait([following])  # a read that failed must not end a fold half-way
+            entries = following.result()
         failpoint("fold.caught_up")
 
     async def _fold_all(self, entries: Sequence[LogEntry]) -> None:
