@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import Conflict, Unavailable
-from app.event_log import Append
+from app.errors import Conflict, RedisAway, Unavailable
+from app.event_log import Append, LogEntry
+from app.folding import Follower
 from app.hub import Hub
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
 from ftrl_core.entry import encode_examples, whole_request
+from ftrl_core.model import Model
 from ftrl_core.position import Position
 from tests.app.model_in_redis import ModelInRedis
 from tests.recovery.harness import (
+    SMALL,
     assert_agree,
     batch_of,
     default_of,
@@ -274,3 +277,28 @@ async def test_a_defect_in_the_fold_never_leaves_the_model_without_an_owner(
         assert refusal.value.outcome == "unknown"
         await until(replica.can_learn, "loaded again")
         assert replica.require_model().examples == 5
+
+
+async def test_a_read_ahead_that_fails_waits_for_the_fold(random: np.random.Generator) -> None:
+    """Otherwise the owner would go on, and fold, beside a fold that is not over."""
+    model, payload = Model(SMALL), encode_examples(b := batch_of(random, 400), whole_request(b))
+    entries, nonces = [], ["p", *(f"n{i}" for i in range(40))]
+    for i in range(40):
+        entries.append(LogEntry(Position(1, i + 1), nonces[i + 1], nonces[i], 1, payload))
+
+    class Log:
+        reads = 0
+
+        async def read(self, _after: Position) -> list[LogEntry]:
+            self.reads += 1
+            if self.reads > 1:
+                raise RedisAway("gone")
+            return entries
+
+    log: Any = Log()
+    load_restore: Any = None
+    follower = Follower(log, load_restore)
+    follower.adopt(model, "p", [])
+    with pytest.raises(RedisAway):
+        await follower.catch_up()
+    assert follower.loaded.position == entries[-1].position
