@@ -282,9 +282,7 @@ async def test_a_defect_in_the_fold_never_leaves_the_model_without_an_owner(
 async def test_a_read_ahead_that_fails_waits_for_the_fold(random: np.random.Generator) -> None:
     """Otherwise the owner would go on, and fold, beside a fold that is not over."""
     model, payload = Model(SMALL), encode_examples(b := batch_of(random, 400), whole_request(b))
-    entries, nonces = [], ["p", *(f"n{i}" for i in range(40))]
-    for i in range(40):
-        entries.append(LogEntry(Position(1, i + 1), nonces[i + 1], nonces[i], 1, payload))
+    entries = [LogEntry(Position(1, i), f"n{i}", f"n{i - 1}", 1, payload) for i in range(1, 41)]
 
     class Log:
         reads = 0
@@ -296,9 +294,13 @@ async def test_a_read_ahead_that_fails_waits_for_the_fold(random: np.random.Gene
             return entries
 
     log: Any = Log()
-    load_restore: Any = None
-    follower = Follower(log, load_restore)
-    follower.adopt(model, "p", [])
+    no_restore: Any = None
+
+    async def agree(_model: Model, _last_ms: int, _next_ms: int) -> None:
+        pass
+
+    follower = Follower(log, no_restore, agree)
+    follower.adopt(model, "n0", [])
     with pytest.raises(RedisAway):
         await follower.catch_up()
     assert follower.loaded.position == entries[-1].position
