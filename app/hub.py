@@ -220,9 +220,19 @@ class Hub:
         return incarnation, True
 
     async def delete(self, name: str) -> None:
-        """Delete a model for every replica. Raises ModelNotFound, Unavailable."""
+        """Delete a model for every replica. Raises ModelNotFound, Unavailable.
+
+        Of one that was deleted, what an interrupted call left behind is removed.
+        """
         async with self._making:
-            await self._delete(await self.get(name))
+            try:
+                replica = await self.get(name)
+            except ModelNotFound:
+                row = (await self._index.rows()).get(name)
+                if row is not None and row.deleted:
+                    await self._remove(name, row.incarnation)
+                raise
+            await self._delete(replica)
 
     async def _delete(self, replica: ModelReplica) -> None:
         replica.require_model()
