@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import Any
 
-from scripts.sweep_run import aof, cuts
+from scripts.sweep_run import aof, cuts, flips
 
 
 def main() -> int:
@@ -23,7 +23,12 @@ def main() -> int:
     one = runs.add_parser("cuts", help="every byte of every command")
     one.add_argument("--count", type=int, default=500, help="offsets inside a long value")
     one.add_argument("--silences", type=int, default=6, help="half-open and late, each")
-    one.add_argument("--command", help="of this one only")
+    one.add_argument("--stages", type=int, default=4, help="servers and services at once")
+    one.add_argument("--command", nargs="*", default=[], help="of these only: `append`, ...")
+    one.add_argument("--seed", type=int, default=1)
+    one = runs.add_parser("flips", help="random bits in Redis, snapshots and the append-only file")
+    one.add_argument("--count", type=int, default=10_000, help="in Redis and snapshot files")
+    one.add_argument("--starts", type=int, default=500, help="in the append-only file")
     one.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # faults are made on purpose; the report tells
@@ -37,7 +42,9 @@ def _report(given: argparse.Namespace) -> dict[str, Any]:
         case "aof":
             return aof.sweep(given.operations, given.count, given.starts, given.seed)
         case "cuts":
-            return cuts.sweep(given.count, given.silences, given.seed, given.command)
+            return cuts.sweep(given.count, given.silences, given.seed, given.command, given.stages)
+        case "flips":
+            return flips.sweep(given.count, given.starts, given.seed)
     raise AssertionError(given.run)
 
 

@@ -19,11 +19,9 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import tempfile
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,58 +32,17 @@ from redis.exceptions import ResponseError
 from app.embedded_server import EmbeddedServer
 from app.redis_connections import RedisConnections
 from ftrl_core.warmup import warm_up
-from scripts.sweep_run.aof_file import Unit, incremental_file, units, units_within
-from scripts.sweep_run.expected import Expected, boundaries
-from scripts.sweep_run.history import Life, live
+from scripts.sweep_run.aof_file import FILE_LINE, place_file, units_within
+from scripts.sweep_run.expected import Expected
+from scripts.sweep_run.folder import say, scratch
+from scripts.sweep_run.lived import File, lived
 from scripts.sweep_run.recovery import answer_of, hurried, recovered
 from scripts.sweep_run.server import BareServer
 from tests.recovery.harness import batch_of, hub_on, until
 
 TAIL_BYTES = 1 << 17  # of the file between two saved data sets, or a little more
-MANIFEST = (
-    "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
-)
+BASE_LINE = "file appendonly.aof.1.base.rdb seq 1 type b\n"
 FAULTS_SHOWN = 10
-
-
-@dataclass
-class File:
-    """The append-only file of a life, and what must come of it."""
-
-    content: bytes
-    units: list[Unit]
-    expected: list[list[Expected]]
-    done: dict[str, int]
-    ends: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ends = [unit.end for unit in self.units]
-
-    def end_of(self, count: int) -> int:
-        """Bytes of the first `count` units."""
-        return self.ends[count - 1] if count else 0
-
-    def before(self, count: int) -> dict[str, Expected]:
-        """Every model after the first `count` units."""
-        models: dict[str, Expected] = {}
-        for changed in self.expected[:count]:
-            models |= {one.name: one for one in changed}
-        return models
-
-    def inner_boundaries(self) -> list[int]:
-        """Ends of commands after which a unit is not whole."""
-        return [c.end for unit in self.units for c in unit.commands[:-1]]
-
-
-def made(folder: Path, seed: int, operations: int) -> File:
-    """Live, stop the server as a kill does, and fold what it wrote."""
-    data = folder / "life"
-    with EmbeddedServer.start(data, "bundled", "fsync") as server:
-        life: Life = asyncio.run(live(server.url, data, folder, seed, operations))
-        server.kill()
-    content = incremental_file(data).read_bytes()
-    found = units(content)
-    return File(content, found, boundaries(found, life.marks), dict(life.done))
 
 
 class Boundaries:
@@ -138,7 +95,7 @@ class Loader:
         self._files = folder / "appendonlydir"
         self._files.mkdir(parents=True)
         self._folder = folder
-        (self._files / "appendonly.aof.manifest").write_text(MANIFEST)
+        (self._files / "appendonly.aof.manifest").write_text(BASE_LINE + FILE_LINE)
         self._tail = self._files / "appendonly.aof.1.incr.aof"
         self._base = -1
 
@@ -181,12 +138,9 @@ class Starts:
     def run(self, cuts: Sequence[int]) -> Iterator[str]:
         """Start on each cut; what is wrong with those that are."""
         for cut in cuts:
-            data = self._folder / "data"
             shutil.rmtree(self._folder, ignore_errors=True)
-            files = data / "appendonlydir"
-            files.mkdir(parents=True)
-            (files / "appendonly.aof.manifest").write_text(MANIFEST.splitlines()[1] + "\n")
-            (files / "appendonly.aof.1.incr.aof").write_bytes(self._file.content[:cut])
+            data = self._folder / "data"
+            place_file(data, self._file.content[:cut])
             with EmbeddedServer.start(data, "bundled", "fsync") as server:
                 fault = asyncio.run(self._look(server.url, cut))
                 server.kill()
@@ -231,18 +185,20 @@ def sweep(operations: int, count: int, starts: int, seed: int) -> dict[str, Any]
     warm_up()
     seconds: dict[str, float] = {}
     faults: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="clickfold-sweep-") as directory, hurried():
-        folder = Path(directory)
-        file = made(folder, seed, operations)
+    with scratch() as folder, hurried():
+        file = lived(folder, seed, operations)
         seconds["life"] = time.monotonic()
+        say(f"{len(file.units)} operations, {len(file.content)} bytes")
         known = Boundaries(file, folder / "fed")
         asyncio.run(known.run())
         faults += known.faults
         seconds["boundaries"] = time.monotonic()
+        say(f"{known.recoveries} recoveries at boundaries, {len(faults)} faults")
         random_cuts = [draw.randrange(len(file.content) + 1) for _ in range(count)]
         inner = file.inner_boundaries()
         faults += Loader(file, known, folder / "loader").run(inner + random_cuts)
         seconds["cuts"] = time.monotonic()
+        say(f"{len(inner) + count} cuts loaded, {len(faults)} faults")
         sample = draw.sample(random_cuts + inner + file.ends, min(starts, count))
         faults += Starts(file, folder / "started").run(sample)
         seconds["starts"] = time.monotonic()

@@ -42,6 +42,17 @@ class Unit:
         return self.commands[-1].end
 
 
+FILE_LINE = "file appendonly.aof.1.incr.aof seq 1 type i\n"
+
+
+def place_file(data_dir: Path, content: bytes) -> None:
+    """Make the data directory of a server whose append-only file this is."""
+    files = data_dir / "appendonlydir"
+    files.mkdir(parents=True)
+    (files / "appendonly.aof.manifest").write_text(FILE_LINE)
+    (files / "appendonly.aof.1.incr.aof").write_bytes(content)
+
+
 def incremental_file(data_dir: Path) -> Path:
     """The one incremental file of a server that has never rewritten its log."""
     (path,) = (data_dir / "appendonlydir").glob("*.incr.aof")

@@ -3,8 +3,11 @@
 A scenario is what makes the service send a command, and what must hold afterwards. For each of its
 commands the connection is cut after 0, 1, 2 ... bytes of the request, and of the reply; at a sample
 of offsets it goes silent instead (hold), or what was held arrives after the service has given up
-(late). A part longer than 2 * EDGE bytes is cut at every offset of its first and last EDGE bytes,
-and at `count` others: what lies between is the inside of one value.
+(late). What is longer than WHOLE_MAX bytes is cut at every offset of its first and last EDGE bytes,
+and at `count` others: between them lies the inside of one value.
+
+Several stages, each with a server of its own, share the offsets of every command: a sweep waits
+for sockets most of the time.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import contextlib
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +29,13 @@ from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.warmup import warm_up
-from scripts.sweep_run.folder import scratch
+from scripts.sweep_run.folder import say, scratch
 from scripts.sweep_run.proxy import MESSAGE, Fault, Mode, Side
 from scripts.sweep_run.recovery import OPTIONS, abandon, hurried, recovered
 from scripts.sweep_run.stage import KEYS, PATIENCE_SECONDS, Stage, stage_on
 
-EDGE = 4096
+WHOLE_MAX, EDGE = 8192, 1024  # bytes
+SLACK = 4
 FAULTS_SHOWN = 10
 SIDES: tuple[Side, ...] = ("request", "reply")
 
@@ -198,7 +202,7 @@ class Tally:
 
     offsets: dict[str, dict[str, int]] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
-    sampled: list[str] = field(default_factory=list)
+    sampled: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
     def add(self, fault: Fault) -> None:
@@ -209,26 +213,36 @@ class Tally:
             sides[fault.side] = sides.get(fault.side, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is drawn: offsets inside a long value, silences of each kind; from which seed."""
+
+    count: int
+    silences: int
+    seed: int
+
+
 class Sweep:
-    """All faults of all scenarios on one stage."""
+    """One stage's share of all faults: every offset that leaves `share` when divided by `of`."""
 
-    def __init__(self, stage: Stage, count: int, silences: int, seed: int) -> None:
-        self.tally = Tally()
-        self._stage, self._count, self._silences = stage, count, silences
-        self._draw = random.Random(seed)
+    def __init__(self, stage: Stage, tally: Tally, drawn: Drawn, share: int, of: int) -> None:
+        self._stage, self._tally, self._drawn = stage, tally, drawn
+        self._share, self._of = share, of
 
-    async def run(self, only: str | None = None) -> None:
-        """Every scenario, or the one for a command."""
+    async def run(self, only: Collection[str] = ()) -> None:
+        """Every command of every scenario, or only these."""
         for scenario in SCENARIOS:
             for command in scenario.commands:
-                if only in (None, command):
+                if not only or command in only:
                     await self._command(scenario, command)
+                    done = sum(self._tally.modes.values())
+                    say(f"{command}: {done} connections failed, {len(self._tally.faults)} faults")
 
     async def _command(self, scenario: Scenario, command: str) -> None:
         await self._size(scenario, command)
         seen = self._stage.proxy.seen.get(command)
         if seen is None:
-            self.tally.faults.append(f"{command}: the service never sends it")
+            self._tally.faults.append(f"{command}: the service never sends it")
             return
         for side in SIDES:
             size = getattr(seen, side)
@@ -250,18 +264,21 @@ class Sweep:
         await self._stage.judge(reload=True)
 
     def _plan(self, what: str, size: int) -> Iterable[tuple[Mode, list[int]]]:
-        offsets = list(range(size + 1))
-        if self._count and len(offsets) > 2 * EDGE + self._count:
-            inner = self._draw.sample(offsets[EDGE:-EDGE], self._count)
+        draw = random.Random(f"{self._drawn.seed} {what}")
+        # Other stages see a number of a digit less or more: a few offsets past the end are theirs.
+        offsets = list(range(size + 1 + SLACK))
+        if len(offsets) > WHOLE_MAX:
+            inner = draw.sample(offsets[EDGE:-EDGE], self._drawn.count)
             offsets = offsets[:EDGE] + sorted(inner) + offsets[-EDGE:]
-            self.tally.sampled.append(f"{what} ({size} bytes)")
-        yield "cut", offsets
+            self._tally.sampled.add(what)
+        yield "cut", [after for after in offsets if after % self._of == self._share]
         for mode in ("hold", "late"):
-            yield mode, [self._draw.randrange(size + 1) for _ in range(self._silences)]
+            sample = [draw.randrange(size + 1) for _ in range(self._drawn.silences)]
+            yield mode, sample[self._share :: self._of]
 
     async def _one(self, scenario: Scenario, fault: Fault) -> None:
         stage = self._stage
-        self.tally.add(fault)
+        self._tally.add(fault)
         try:
             await scenario.act(stage, fault)
             assert fault.struck.is_set(), "the command was not sent"
@@ -269,7 +286,7 @@ class Sweep:
             await stage.judge(reload=scenario.reload)
         except (AssertionError, AppError, TimeoutError) as error:
             where = f"{fault.command} {fault.side}, {fault.mode} after {fault.after}"
-            self.tally.faults.append(f"{where}: {type(error).__name__} {error}")
+            self._tally.faults.append(f"{where}: {type(error).__name__} {error}")
         finally:
             stage.proxy.arm(None)
 
@@ -322,25 +339,29 @@ async def _until_done(act: Callable[[], Awaitable[Any]]) -> None:
             await asyncio.sleep(0.001)
 
 
-def sweep(count: int, silences: int, seed: int, only: str | None = None) -> dict[str, Any]:
-    """The whole sweep, or the part for one command; its report."""
-    began = time.monotonic()
+def sweep(
+    count: int, silences: int, seed: int, only: Collection[str] = (), stages: int = 4
+) -> dict[str, Any]:
+    """The whole sweep, or the part for some commands; its report."""
+    began, tally = time.monotonic(), Tally()
     warm_up()
-    with (
-        scratch() as folder,
-        EmbeddedServer.start(folder / "redis", "bundled", "fsync") as server,
-        hurried(),
-    ):
-        tally, unswept = asyncio.run(_sweep(server, folder, (count, silences, seed), only))
+    with scratch() as folder, hurried(), contextlib.ExitStack() as servers:
+        sockets = []
+        for share in range(stages):
+            (folder / str(share)).mkdir()
+            server = EmbeddedServer.start(folder / str(share) / "redis", "bundled", "fsync")
+            sockets.append(servers.enter_context(server).socket_path)
+        sent = asyncio.run(_sweep(sockets, folder, tally, Drawn(count, silences, seed), only))
+    swept = {command for scenario in SCENARIOS for command in scenario.commands}
     faults = tally.faults + [
-        f"the service sends {name}, which no scenario cuts" for name in unswept
+        f"the service sends {name}, which is never cut" for name in sent - swept
     ]
     return {
         "run": "sweep cuts",
         "seed": seed,
         "faults_injected": tally.modes,
         "cut_offsets": tally.offsets,
-        "not_every_byte": tally.sampled,
+        "not_every_byte": sorted(tally.sampled),
         "faults": len(faults),
         "first_faults": faults[:FAULTS_SHOWN],
         "seconds": round(time.monotonic() - began, 1),
@@ -349,12 +370,13 @@ def sweep(count: int, silences: int, seed: int, only: str | None = None) -> dict
 
 
 async def _sweep(
-    server: EmbeddedServer, folder: Path, drawn: tuple[int, int, int], only: str | None
-) -> tuple[Tally, set[str]]:
-    count, silences, seed = drawn
-    async with stage_on(server.socket_path, folder, seed) as stage:
-        run = Sweep(stage, count, silences, seed)
-        await run.run(only)
-        sent = set(stage.proxy.seen)
-    swept = {command for scenario in SCENARIOS for command in scenario.commands}
-    return run.tally, sent - swept
+    sockets: list[Path], folder: Path, tally: Tally, drawn: Drawn, only: Collection[str]
+) -> set[str]:
+    """All stages at once; the commands that the service sent."""
+
+    async def one(share: int) -> set[str]:
+        async with stage_on(sockets[share], folder / str(share), drawn.seed + share) as stage:
+            await Sweep(stage, tally, drawn, share, len(sockets)).run(only)
+            return set(stage.proxy.seen)
+
+    return set().union(*await asyncio.gather(*(one(share) for share in range(len(sockets)))))

@@ -7,7 +7,6 @@ nothing here asks the service what is right.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scripts.sweep_run.aof_file import Command, Unit
@@ -65,9 +64,3 @@ class Fold:
             return Expected(name, incarnation, "deleted", None)
         state = "live" if history.stuck is None else "stuck"
         return Expected(name, incarnation, state, history.answers[history.seq])
-
-
-def boundaries(units: Sequence[Unit], marks: Marks) -> list[list[Expected]]:
-    """For each unit, what it leaves of the models that it touched."""
-    fold = Fold(marks)
-    return [fold.after(unit) for unit in units]

@@ -1,11 +1,12 @@
-"""Where a sweep keeps its servers' files: in memory where there is such a file system.
+"""What all sweeps share: a folder for their servers, and lines of progress.
 
-A sweep is about what bytes mean and not about disks: kill, cut and flip are the same on both, and
-an fsync of memory costs nothing.
+The folder is in memory where there is such a file system. A sweep is about what bytes mean and not
+about disks: kill, cut and flip are the same on both, and an fsync of memory costs nothing.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +21,8 @@ def scratch() -> Iterator[Path]:
     where = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="clickfold-", dir=where) as directory:
         yield Path(directory)
+
+
+def say(line: str) -> None:
+    """Progress, for whoever watches a long run."""
+    print(line, file=sys.stderr, flush=True)

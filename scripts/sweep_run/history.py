@@ -60,6 +60,7 @@ class Life:
         self.hubs = hubs
         self.marks = Marks()
         self.done: dict[str, int] = defaultdict(int)
+        self.snapshots: list[bytes] = []
         self._random = np.random.default_rng(seed)
         self._next_id = 1
         self._snapshots: dict[str, list[_Snapshot]] = defaultdict(list)
@@ -131,6 +132,7 @@ class Life:
             taken, name="s", incarnation=replica.incarnation, created_ms=0, examples=examples
         )
         kept = _Snapshot(taken.position.seq, b"".join(pieces))
+        self.snapshots.append(kept.content)
         self.marks.kept[replica.incarnation].add(kept.seq)
         self._snapshots[replica.incarnation] = [
             *self._snapshots[replica.incarnation][-3:], kept
@@ -180,8 +182,11 @@ class Life:
         return replica
 
 
-async def live(url: str, data_dir: Path, folder: Path, seed: int, operations: int) -> Life:
-    """Live until the append-only file has so many units."""
+async def live(
+    url: str, data_dir: Path, folder: Path, seed: int, operations: int
+) -> tuple[Life, bytes]:
+    """Live until the append-only file has so many units; the file as it is then, before the hubs
+    write their last checkpoints."""
     async with (
         hub_on(url, folder / "a", config=MODELS["default"]) as a,
         hub_on(url, folder / "b", config=MODELS["default"]) as b,
@@ -196,4 +201,4 @@ async def live(url: str, data_dir: Path, folder: Path, seed: int, operations: in
                 await life.step()
             content = await asyncio.to_thread(path.read_bytes)
             if len(units(content)) >= operations:
-                return life
+                return life, content

@@ -32,7 +32,7 @@ from tests.recovery.harness import batch_of, hub_on
 
 KEYS = ModelKeys("ctr", "default")
 CONFIG = {**ONE_RATE, "table_bits": 8, "deduplication_window": 256}
-SOCKET_SECONDS = 0.3
+SOCKET_SECONDS = 0.4
 PATIENCE_SECONDS = 10.0
 
 

@@ -1,0 +1,265 @@
+"""Random single bits, changed wherever a bit may rot: nothing wrong may be served from it.
+
+    redis       pages, state segments, manifests, log entries, meta and the other hashes of three
+                models; a service comes up on it
+    snapshots   snapshot files, read as a restore reads them
+    files       the append-only file, which has no checksum; a new server starts on it, and a
+                service on that
+
+Whatever the service serves at any moment must be the reference fold at the position that it names.
+Where it serves everything, the bit did not matter or the service went round it (an older
+checkpoint, a longer replay); otherwise it is stuck, not ready or refuses, and says why. In `redis`
+and `snapshots` nothing less than everything may be served as live; a flipped length in the
+append-only file can end the file for the server, which nobody can tell from a shorter history:
+then the fold of the shorter one is served, and counted as `shorter`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.embedded_server import EmbeddedServer, EmbeddedServerError
+from app.errors import AppError
+from app.hub import Hub
+from app.problems import Problem
+from app.redis_connections import RedisConnections
+from app.replica import ModelReplica
+from app.settings import load_settings
+from ftrl_core.errors import BadSnapshot
+from ftrl_core.snapshot_file import read_snapshot
+from ftrl_core.warmup import warm_up
+from scripts.sweep_run.aof_file import place_file
+from scripts.sweep_run.expected import Expected
+from scripts.sweep_run.folder import say, scratch
+from scripts.sweep_run.lived import File, lived
+from scripts.sweep_run.recovery import abandon, answer_of, hurried
+from scripts.sweep_run.redis_flips import KINDS, Flipper, any_bit
+from scripts.sweep_run.server import BareServer
+from tests.oracle.history import Answer
+
+OPERATIONS = 400
+SNAPSHOT_SHARE = 0.1
+GIVE_UP_REGRESSIONS = 3
+AWAY_SECONDS = 0.02
+SETTLE_SECONDS = 10.0
+FAULTS_SHOWN = 10
+
+
+class Wrong(Exception):
+    """Something was served that is not the reference fold."""
+
+
+class Judge:
+    """Brings a service up and says what became of its models."""
+
+    def __init__(self, file: File, folder: Path) -> None:
+        self._answers = {
+            inc: {a.position: a for a in history.answers.values()}
+            for inc, history in file.histories.items()
+        }
+        self.heads = file.before(len(file.units))
+        self._folder = folder
+        folder.mkdir()
+        known = {name: e.incarnation for name, e in self.heads.items() if e.answer is not None}
+        (folder / "models.json").write_text(json.dumps({"ctr": known}))
+        self._known = (folder / "models.json").read_bytes()
+
+    async def outcomes(self, url: str, names: set[str] | None) -> Counter[str]:
+        """How each model ended; Wrong as soon as something wrong is served."""
+        (self._folder / "models.json").write_bytes(self._known)
+        connections = RedisConnections.from_url(url)
+        hub = Hub(load_settings(redis_url=url, data_dir=self._folder), connections)
+        found: Counter[str] = Counter()
+        try:
+            await hub.start()
+            for name, expected in self.heads.items():
+                if expected.answer is not None and (names is None or name in names):
+                    found[await self._outcome(hub, expected)] += 1
+        finally:
+            for replica in hub.loaded():
+                await abandon(replica)
+            await connections.aclose()
+        return found
+
+    async def _outcome(self, hub: Hub, expected: Expected) -> str:
+        if hub.emptied is not None:
+            return "refused: Redis has lost its models"
+        getting = asyncio.create_task(hub.get(expected.name))
+        try:
+            while not getting.done():
+                for replica in hub.loaded():
+                    self._look(replica)
+                    if _given_up(replica) and replica.name == expected.name:
+                        return f"refused: {_reason(replica)}"
+                await asyncio.sleep(0.0005)
+            return await self._settled(await getting, expected)
+        except (AppError, Problem) as error:
+            return f"refused: {_words(str(error))}"
+        finally:
+            getting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, AppError, Problem):
+                await getting
+
+    async def _settled(self, replica: ModelReplica, expected: Expected) -> str:
+        """Watch until it has compared itself with meta, or says why it cannot."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            served = self._look(replica)
+            if _given_up(replica):
+                return f"refused: {_reason(replica)}"
+            at_ease = not replica._owner._behind and replica._owner.away is None
+            if served is not None and at_ease and replica.state == "live":
+                return "right" if served == expected.answer else "shorter"
+            if time.monotonic() > deadline:
+                raise Wrong(f"neither serves nor says why: {replica.state} {replica.detail}")
+            await asyncio.sleep(0.0005)
+
+    def _look(self, replica: ModelReplica) -> Answer | None:
+        """What is served, which must be right for its position."""
+        served = answer_of(replica)
+        if served is not None:
+            right = self._answers.get(replica.incarnation, {}).get(served.position)
+            if served != right:
+                raise Wrong(f"{replica.name} serves {served} and not {right}")
+        return served
+
+
+def _given_up(replica: ModelReplica) -> bool:
+    owner = replica._owner
+    waited = time.monotonic() - owner.contact > AWAY_SECONDS
+    return (
+        replica.state in ("stuck", "deleted")
+        or owner.log_regressions >= GIVE_UP_REGRESSIONS
+        or (owner.away is not None and waited)
+    )
+
+
+def _reason(replica: ModelReplica) -> str:
+    return _words(f"{replica.state}: {replica.detail}")
+
+
+def _words(text: str) -> str:
+    """A reason without what differs from flip to flip."""
+    words = [word for word in text.split() if not any(letter.isdigit() for letter in word)]
+    return " ".join(words)[:70]
+
+
+class Tally:
+    """Outcomes by kind of flip, and faults."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Counter[str]] = {}
+        self.reasons: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def add(self, kind: str, outcomes: Mapping[str, int]) -> None:
+        """Count how the models ended after a flip."""
+        counts = self.outcomes.setdefault(kind, Counter())
+        for outcome, times in outcomes.items():
+            short = outcome.partition(":")[0]
+            counts[short] += times
+            if short != outcome:
+                self.reasons[outcome.partition(": ")[2]] += times
+
+
+def flip_redis(file: File, folder: Path, count: int, draw: random.Random, tally: Tally) -> None:
+    """Flips in what lies in Redis."""
+    data = folder / "redis"
+    place_file(data, file.content)
+    judge = Judge(file, folder / "service")
+    with BareServer(data, appendonly="yes", appendfsync="no") as server:
+        flipper = Flipper(server, draw)
+        for number in range(count):
+            flip = flipper.flip(KINDS[number % len(KINDS)])
+            names = None if flip.model is None else {flip.model}
+            try:
+                found = asyncio.run(judge.outcomes(server.url, names))
+            except Wrong as wrong:
+                found = Counter({"wrong": 1})
+                tally.faults.append(f"{flip.kind} {flip.key.decode()} {flip.detail}: {wrong}")
+            if found["shorter"]:
+                tally.faults.append(f"{flip.kind} {flip.key.decode()} {flip.detail}: {found}")
+            tally.add(flip.kind, found)
+            flipper.put_back(flip)
+            if number % 100 == 99:
+                flipper.check_put_back()
+            if number % 1000 == 999:
+                say(f"{number + 1} flips in Redis, {len(tally.faults)} faults")
+
+
+def flip_snapshots(file: File, count: int, draw: random.Random, tally: Tally) -> None:
+    """Flips in snapshot files: refused, whatever bit it was."""
+    found: Counter[str] = Counter()
+    for _ in range(count):
+        content = draw.choice(file.snapshots)
+        try:
+            read_snapshot(io.BytesIO(any_bit(draw, content)))
+            tally.faults.append("a snapshot with a flipped bit is read")
+            found["wrong"] += 1
+        except BadSnapshot as error:
+            found[f"refused: {_words(str(error))}"] += 1
+    tally.add("snapshot file", found)
+
+
+def flip_files(file: File, folder: Path, count: int, draw: random.Random, tally: Tally) -> None:
+    """Flips in the append-only file: any operation with equal probability, then any bit of it."""
+    judge = Judge(file, folder / "after")
+    for number in range(count):
+        unit = draw.choice(file.units)
+        bit = draw.randrange(8 * unit.start, 8 * unit.end)
+        at = file.content[: bit >> 3]
+        content = at + any_bit_at(file.content, bit) + file.content[(bit >> 3) + 1 :]
+        data = folder / "flipped"
+        shutil.rmtree(data, ignore_errors=True)
+        place_file(data, content)
+        try:
+            with EmbeddedServer.start(data, "bundled", "fsync") as server:
+                found = asyncio.run(judge.outcomes(server.url, None))
+                server.kill()
+        except EmbeddedServerError:
+            found = Counter({"refused: the server does not start": 1})
+        except Wrong as wrong:
+            found = Counter({"wrong": 1})
+            tally.faults.append(f"bit {bit} of the append-only file: {wrong}")
+        tally.add("append-only file", found)
+        if number % 100 == 99:
+            say(f"{number + 1} flips in the file, {len(tally.faults)} faults")
+
+
+def any_bit_at(content: bytes, bit: int) -> bytes:
+    """The one byte of that bit, with it changed."""
+    return bytes([content[bit >> 3] ^ 1 << (bit & 7)])
+
+
+def sweep(count: int, starts: int, seed: int) -> dict[str, Any]:
+    """The whole sweep; its report."""
+    began, draw, tally = time.monotonic(), random.Random(seed), Tally()
+    warm_up()
+    in_snapshots = int(count * SNAPSHOT_SHARE)
+    with scratch() as folder, hurried():
+        file = lived(folder, seed, OPERATIONS)
+        flip_redis(file, folder, count - in_snapshots, draw, tally)
+        flip_snapshots(file, in_snapshots, draw, tally)
+        flip_files(file, folder, starts, draw, tally)
+    return {
+        "run": "sweep flips",
+        "seed": seed,
+        "flips": count,
+        "flips_of_the_file_with_a_server_start": starts,
+        "outcomes": {kind: dict(found) for kind, found in tally.outcomes.items()},
+        "reasons": dict(tally.reasons.most_common(40)),
+        "faults": len(tally.faults),
+        "first_faults": tally.faults[:FAULTS_SHOWN],
+        "seconds": round(time.monotonic() - began, 1),
+        "passed": not tally.faults,
+    }
