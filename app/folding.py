@@ -176,6 +176,12 @@ class Follower:
         self._moved(entry)
         return applied
 
+    async def check_checkpoint(self, stuck: Stuck, head: Head) -> None:
+        """Doubt where a checkpoint lies past what cannot be read: load that. Not when a skip lies
+        ahead too, for the checkpoint may be damaged, and the log is the way round it."""
+        if head.manifest_seq >= stuck.position.seq and not await self.look_ahead(stuck):
+            raise Doubt(f"a checkpoint lies past {stuck.position}, which cannot be read")
+
     async def look_ahead(self, stuck: Stuck) -> bool:
         """Whether to read on: the unreadable entry is skipped, or another one stands there now."""
         there = await self._log.read(self.loaded.position, max_entries=1)

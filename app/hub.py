@@ -29,6 +29,7 @@ from app.replica_work import ReplicaOptions
 from app.settings import Settings
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control
+from ftrl_core.errors import BadConfig
 from ftrl_core.model import Model
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,11 @@ class Hub:
         """Refuse to load what would not fit, with the arithmetic."""
         keys = ModelKeys(self.settings.key_prefix, name)
         text = await self.connections.read_command("HGET", keys.meta, "configuration")
-        needed = memory_bytes(ModelConfig.from_dict(json.loads(text))) if text else 0
+        try:
+            needed = memory_bytes(ModelConfig.from_dict(json.loads(text))) if text else 0
+        except (ValueError, BadConfig) as error:
+            detail = "the model's configuration in Redis is damaged"
+            raise Unavailable(detail, "unavailable", "not_learned", None) from error
         models = [r.model for r in self._replicas.values() if r.model is not None]
         used = sum(memory_bytes(model.config) for model in models)
         limit = self.settings.memory_limit

@@ -23,7 +23,7 @@ def main() -> int:
     one = runs.add_parser("cuts", help="every byte of every command")
     one.add_argument("--count", type=int, default=500, help="offsets inside a long value")
     one.add_argument("--silences", type=int, default=6, help="half-open and late, each")
-    one.add_argument("--stages", type=int, default=4, help="servers and services at once")
+    one.add_argument("--stages", type=int, default=3, help="servers and services at once")
     one.add_argument("--command", nargs="*", default=[], help="of these only: `append`, ...")
     one.add_argument("--seed", type=int, default=1)
     one = runs.add_parser("flips", help="random bits in Redis, snapshots and the append-only file")

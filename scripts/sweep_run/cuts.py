@@ -32,7 +32,7 @@ from ftrl_core.warmup import warm_up
 from scripts.sweep_run.folder import say, scratch
 from scripts.sweep_run.proxy import MESSAGE, Fault, Mode, Side
 from scripts.sweep_run.recovery import OPTIONS, abandon, hurried, recovered
-from scripts.sweep_run.stage import KEYS, PATIENCE_SECONDS, Stage, stage_on
+from scripts.sweep_run.stage import KEYS, PATIENCE_SECONDS, RETRY_SECONDS, Stage, stage_on
 
 WHOLE_MAX, EDGE = 8192, 1024  # bytes
 SLACK = 4
@@ -76,7 +76,6 @@ async def checkpointing(stage: Stage, fault: Fault) -> None:
     stage.proxy.arm(fault)
     subject = await stage.subject()
     await _until_done(subject.checkpoint)
-    stage.proxy.arm(None)
     await stage.learn()
     await _checkpointed(subject)
 
@@ -205,6 +204,11 @@ class Tally:
     sampled: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
+    def fault(self, text: str) -> None:
+        """Note one, and tell whoever watches."""
+        self.faults.append(text)
+        say(text)
+
     def add(self, fault: Fault) -> None:
         """One more."""
         self.modes[fault.mode] = self.modes.get(fault.mode, 0) + 1
@@ -242,7 +246,7 @@ class Sweep:
         await self._size(scenario, command)
         seen = self._stage.proxy.seen.get(command)
         if seen is None:
-            self._tally.faults.append(f"{command}: the service never sends it")
+            self._tally.fault(f"{command}: the service never sends it")
             return
         for side in SIDES:
             size = getattr(seen, side)
@@ -286,7 +290,7 @@ class Sweep:
             await stage.judge(reload=scenario.reload)
         except (AssertionError, AppError, TimeoutError) as error:
             where = f"{fault.command} {fault.side}, {fault.mode} after {fault.after}"
-            self._tally.faults.append(f"{where}: {type(error).__name__} {error}")
+            self._tally.fault(f"{where}: {type(error).__name__} {error}")
         finally:
             stage.proxy.arm(None)
 
@@ -336,11 +340,11 @@ async def _until_done(act: Callable[[], Awaitable[Any]]) -> None:
             return
         except (LogError, Unavailable):
             assert time.monotonic() < deadline, "never done"
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def sweep(
-    count: int, silences: int, seed: int, only: Collection[str] = (), stages: int = 4
+    count: int, silences: int, seed: int, only: Collection[str] = (), stages: int = 3
 ) -> dict[str, Any]:
     """The whole sweep, or the part for some commands; its report."""
     began, tally = time.monotonic(), Tally()

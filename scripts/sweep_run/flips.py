@@ -24,7 +24,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from app.hub import Hub
 from app.problems import Problem
 from app.redis_connections import RedisConnections
 from app.replica import ModelReplica
+from app.replica_owner import HEAD_SECONDS
 from app.settings import load_settings
 from ftrl_core.errors import BadSnapshot
 from ftrl_core.snapshot_file import read_snapshot
@@ -43,16 +44,20 @@ from scripts.sweep_run.expected import Expected
 from scripts.sweep_run.folder import say, scratch
 from scripts.sweep_run.lived import File, lived
 from scripts.sweep_run.recovery import abandon, answer_of, hurried
-from scripts.sweep_run.redis_flips import KINDS, Flipper, any_bit
+from scripts.sweep_run.redis_flips import KINDS, Flipper, any_flipped, flipped
 from scripts.sweep_run.server import BareServer
 from tests.oracle.history import Answer
+from tests.recovery.harness import NEVER_SECONDS
 
 OPERATIONS = 400
+LANES = 4
+CHECK_EVERY = 500
 SNAPSHOT_SHARE = 0.1
 GIVE_UP_REGRESSIONS = 3
-AWAY_SECONDS = 0.02
-SETTLE_SECONDS = 10.0
-FAULTS_SHOWN = 10
+AWAY_SECONDS = 0.1
+STUCK_SECONDS = 1.5 * HEAD_SECONDS
+SETTLE_SECONDS = 60.0
+FAULTS_SHOWN = 20
 
 
 class Wrong(Exception):
@@ -78,7 +83,10 @@ class Judge:
         """How each model ended; Wrong as soon as something wrong is served."""
         (self._folder / "models.json").write_bytes(self._known)
         connections = RedisConnections.from_url(url)
-        hub = Hub(load_settings(redis_url=url, data_dir=self._folder), connections)
+        settings = load_settings(
+            redis_url=url, data_dir=self._folder, checkpoint_idle_seconds=NEVER_SECONDS
+        )
+        hub = Hub(settings, connections)
         found: Counter[str] = Counter()
         try:
             await hub.start()
@@ -105,6 +113,8 @@ class Judge:
             return await self._settled(await getting, expected)
         except (AppError, Problem) as error:
             return f"refused: {_words(str(error))}"
+        except (ValueError, LookupError, TypeError) as error:
+            raise Wrong(f"not foreseen: {error!r}") from error
         finally:
             getting.cancel()
             with contextlib.suppress(asyncio.CancelledError, AppError, Problem):
@@ -136,9 +146,14 @@ class Judge:
 
 def _given_up(replica: ModelReplica) -> bool:
     owner = replica._owner
+    stuck = replica._owner.stuck
+    if stuck is not None and not owner._behind:
+        # Entries after it were looked through for a skip, or there are none for a while.
+        looked = stuck.looked != stuck.position
+        return looked or time.monotonic() - owner.contact > STUCK_SECONDS
     waited = time.monotonic() - owner.contact > AWAY_SECONDS
     return (
-        replica.state in ("stuck", "deleted")
+        replica.state == "deleted"
         or owner.log_regressions >= GIVE_UP_REGRESSIONS
         or (owner.away is not None and waited)
     )
@@ -162,6 +177,11 @@ class Tally:
         self.reasons: Counter[str] = Counter()
         self.faults: list[str] = []
 
+    def fault(self, text: str) -> None:
+        """Note one, and tell whoever watches."""
+        self.faults.append(text)
+        say(text)
+
     def add(self, kind: str, outcomes: Mapping[str, int]) -> None:
         """Count how the models ended after a flip."""
         counts = self.outcomes.setdefault(kind, Counter())
@@ -172,29 +192,58 @@ class Tally:
                 self.reasons[outcome.partition(": ")[2]] += times
 
 
-def flip_redis(file: File, folder: Path, count: int, draw: random.Random, tally: Tally) -> None:
-    """Flips in what lies in Redis."""
-    data = folder / "redis"
-    place_file(data, file.content)
-    judge = Judge(file, folder / "service")
-    with BareServer(data, appendonly="yes", appendfsync="no") as server:
-        flipper = Flipper(server, draw)
-        for number in range(count):
-            flip = flipper.flip(KINDS[number % len(KINDS)])
-            names = None if flip.model is None else {flip.model}
-            try:
-                found = asyncio.run(judge.outcomes(server.url, names))
-            except Wrong as wrong:
-                found = Counter({"wrong": 1})
-                tally.faults.append(f"{flip.kind} {flip.key.decode()} {flip.detail}: {wrong}")
-            if found["shorter"]:
-                tally.faults.append(f"{flip.kind} {flip.key.decode()} {flip.detail}: {found}")
-            tally.add(flip.kind, found)
-            flipper.put_back(flip)
-            if number % 100 == 99:
-                flipper.check_put_back()
-            if number % 1000 == 999:
-                say(f"{number + 1} flips in Redis, {len(tally.faults)} faults")
+class Lane:
+    """A server of its own, on which every `of`-th flip is made."""
+
+    def __init__(self, server: BareServer, judge: Judge, tally: Tally, share: int, of: int) -> None:
+        self._server, self._judge, self._tally = server, judge, tally
+        self._share, self._of = share, of
+
+    async def run(self, count: int, seed: int) -> None:
+        """This lane's share of `count` flips."""
+        connections = RedisConnections.from_url(self._server.url)
+        draw = random.Random(f"{seed} {self._share}")
+        try:
+            flipper = await Flipper.begin(connections, draw)
+            for number in range(self._share, count, self._of):
+                await self._one(flipper, KINDS[number % len(KINDS)])
+                if number % CHECK_EVERY < self._of:
+                    await flipper.check_put_back()
+                    say(f"{number} flips in Redis, {len(self._tally.faults)} faults")
+        finally:
+            await connections.aclose()
+
+    async def _one(self, flipper: Flipper, kind: str) -> None:
+        flip = await flipper.flip(kind)
+        names = None if flip.model is None else {flip.model}
+        try:
+            found = await self._judge.outcomes(self._server.url, names)
+        except Wrong as wrong:
+            found = Counter({"wrong": 1})
+            self._tally.fault(f"{flip}: {wrong}")
+        if found["shorter"]:
+            self._tally.fault(f"{flip}: something is lost in silence")
+        if flip.recoverable and found["right"] != found.total():
+            self._tally.fault(f"{flip}: the older checkpoint and the log were whole: {found}")
+        self._tally.add(kind, found)
+        await flipper.put_back(flip)
+
+
+def flip_redis(file: File, folder: Path, count: int, seed: int, tally: Tally) -> None:
+    """Flips in what lies in Redis, on several servers at once."""
+    with contextlib.ExitStack() as servers:
+        lanes = []
+        for share in range(LANES):
+            place = folder / f"lane{share}"
+            place_file(place, file.content)
+            server = servers.enter_context(BareServer(place, appendonly="yes", appendfsync="no"))
+            judge = Judge(file, folder / f"service{share}")
+            lanes.append(Lane(server, judge, tally, share, LANES))
+        asyncio.run(_all(lanes, count, seed))
+
+
+async def _all(lanes: Sequence[Lane], count: int, seed: int) -> None:
+    await asyncio.gather(*(lane.run(count, seed) for lane in lanes))
 
 
 def flip_snapshots(file: File, count: int, draw: random.Random, tally: Tally) -> None:
@@ -203,8 +252,8 @@ def flip_snapshots(file: File, count: int, draw: random.Random, tally: Tally) ->
     for _ in range(count):
         content = draw.choice(file.snapshots)
         try:
-            read_snapshot(io.BytesIO(any_bit(draw, content)))
-            tally.faults.append("a snapshot with a flipped bit is read")
+            read_snapshot(io.BytesIO(any_flipped(draw, content)))
+            tally.fault("a snapshot with a flipped bit is read")
             found["wrong"] += 1
         except BadSnapshot as error:
             found[f"refused: {_words(str(error))}"] += 1
@@ -217,8 +266,7 @@ def flip_files(file: File, folder: Path, count: int, draw: random.Random, tally:
     for number in range(count):
         unit = draw.choice(file.units)
         bit = draw.randrange(8 * unit.start, 8 * unit.end)
-        at = file.content[: bit >> 3]
-        content = at + any_bit_at(file.content, bit) + file.content[(bit >> 3) + 1 :]
+        content = flipped(file.content, bit)
         data = folder / "flipped"
         shutil.rmtree(data, ignore_errors=True)
         place_file(data, content)
@@ -230,15 +278,10 @@ def flip_files(file: File, folder: Path, count: int, draw: random.Random, tally:
             found = Counter({"refused: the server does not start": 1})
         except Wrong as wrong:
             found = Counter({"wrong": 1})
-            tally.faults.append(f"bit {bit} of the append-only file: {wrong}")
+            tally.fault(f"bit {bit} of the append-only file: {wrong}")
         tally.add("append-only file", found)
         if number % 100 == 99:
             say(f"{number + 1} flips in the file, {len(tally.faults)} faults")
-
-
-def any_bit_at(content: bytes, bit: int) -> bytes:
-    """The one byte of that bit, with it changed."""
-    return bytes([content[bit >> 3] ^ 1 << (bit & 7)])
 
 
 def sweep(count: int, starts: int, seed: int) -> dict[str, Any]:
@@ -248,7 +291,7 @@ def sweep(count: int, starts: int, seed: int) -> dict[str, Any]:
     in_snapshots = int(count * SNAPSHOT_SHARE)
     with scratch() as folder, hurried():
         file = lived(folder, seed, OPERATIONS)
-        flip_redis(file, folder, count - in_snapshots, draw, tally)
+        flip_redis(file, folder, count - in_snapshots, seed, tally)
         flip_snapshots(file, in_snapshots, draw, tally)
         flip_files(file, folder, starts, draw, tally)
     return {

@@ -23,16 +23,16 @@ from scripts.sweep_run.expected import Expected
 from tests.oracle.history import Answer
 
 OPTIONS = ReplicaOptions("fsync", 1 << 30, CheckpointOptions(1 << 40, 1e9, True))
-SETTLE_SECONDS = 10.0
+SETTLE_SECONDS = 60.0
 
 
 @contextmanager
 def hurried() -> Iterator[None]:
     """Probes and pauses of the service a hundredth as long: a sweep waits for them often."""
     with (
-        mock.patch.multiple(replica_owner, PROBE_SECONDS=0.001),
+        mock.patch.multiple(replica_owner, PROBE_SECONDS=0.005),
         mock.patch.multiple(replica_work, SUBSCRIBE_AGAIN_SECONDS=0.01),
-        mock.patch.multiple(writing, REPEAT_PAUSE_SECONDS=0.001),
+        mock.patch.multiple(writing, REPEAT_PAUSE_SECONDS=0.002),
     ):
         yield
 

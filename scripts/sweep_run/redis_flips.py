@@ -11,13 +11,13 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from redis.exceptions import ResponseError
 
-from scripts.sweep_run.server import BareServer
+from app.redis_connections import Command, RedisConnections
 
 STRINGS = ("page", "state", "manifest")
 HASHES = ("meta", "generations", "producers", "models")
@@ -27,7 +27,7 @@ ENTRY = {
 LOG = (*ENTRY, "position", "field")
 KINDS = (*STRINGS, *HASHES, *LOG)
 KIND = re.compile(rb":(page|state|manifest|meta|generations|producers|models|log)(?::|$)")
-Entries = list[tuple[bytes, list[bytes]]]
+Entry = tuple[bytes, list[bytes]]  # id; names and values in turn
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -37,7 +37,7 @@ def flipped(content: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-def any_bit(draw: random.Random, content: bytes) -> bytes:
+def any_flipped(draw: random.Random, content: bytes) -> bytes:
     """The bytes with a random bit changed."""
     return flipped(content, draw.randrange(8 * len(content)))
 
@@ -49,6 +49,7 @@ class Flip:
     kind: str
     key: bytes
     detail: str
+    recoverable: bool  # it lies in a checkpoint: the one before it and the log are whole
 
     @property
     def model(self) -> str | None:
@@ -56,111 +57,112 @@ class Flip:
         found = re.match(rb"\{ctr:([^}]*)\}", self.key)
         return found[1].decode() if found else None
 
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.key.decode()} {self.detail}"
+
 
 class Flipper:
-    """Draws flips on a server and takes them back."""
+    """Draws flips on a server and takes them back; made by `begin`."""
 
-    def __init__(self, server: BareServer, draw: random.Random) -> None:
-        self._server, self._draw = server, draw
+    def __init__(self, connections: RedisConnections, draw: random.Random) -> None:
+        self._ask = connections.write_command
+        self._ask_all = connections.write_commands
+        self._draw = draw
         self._dumps: dict[bytes, bytes] = {}
         self._keys: dict[str, list[bytes]] = defaultdict(list)
-        for key in sorted(server.ask("KEYS", "*")):
+        self._restores: set[bytes] = set()  # generations of restores: their pages are there once
+        self._digest = b""
+
+    @classmethod
+    async def begin(cls, connections: RedisConnections, draw: random.Random) -> Self:
+        """Remember what is there."""
+        flipper = cls(connections, draw)
+        for key in sorted(await flipper._ask("KEYS", "*")):
             kind = KIND.search(key)
             if kind is not None:
-                self._dumps[key] = server.ask("DUMP", key)
-                self._keys[kind[1].decode()].append(key)
-        self._digest = server.dataset_digest()
+                flipper._dumps[key] = await flipper._ask("DUMP", key)
+                flipper._keys[kind[1].decode()].append(key)
+        for key in flipper._keys["generations"]:
+            rows = await flipper._ask("HGETALL", key)
+            for name, row in zip(rows[::2], rows[1::2], strict=True):
+                if row.split()[1] == b"restore":
+                    flipper._restores.add(name)
+        flipper._digest = await flipper._ask("DEBUG", "DIGEST")
+        return flipper
 
-    def flip(self, kind: str) -> Flip:
+    async def flip(self, kind: str) -> Flip:
         """Change one bit of a kind."""
-        change: Callable[[bytes, str], str] = self._entry
+        change: Callable[[bytes, str], Awaitable[str]] = self._entry
         if kind in STRINGS:
             change = self._string
         elif kind in HASHES:
             change = self._field
         key = self._draw.choice(self._keys["log" if kind in LOG else kind])
-        return Flip(kind, key, change(key, kind))
+        once = any(generation in key for generation in self._restores)
+        return Flip(kind, key, await change(key, kind), kind in STRINGS and not once)
 
-    def put_back(self, flip: Flip) -> None:
-        """Also what the service wrote since: a note of damage, a producer, the index."""
-        small = [key for kind in HASHES for key in self._keys[kind]]
-        for key in {flip.key, *small}:
-            self._server.ask("RESTORE", key, 0, self._dumps[key], "REPLACE")
+    async def put_back(self, flip: Flip) -> None:
+        """Also what the service wrote since: a note of damage, the index."""
+        keys = {flip.key, *(key for kind in HASHES for key in self._keys[kind])}
+        await self._ask_all([("RESTORE", key, 0, self._dumps[key], "REPLACE") for key in keys])
 
-    def check_put_back(self) -> None:
+    async def check_put_back(self) -> None:
         """AssertionError when the data set is not what it was at first."""
-        for key in set(self._server.ask("KEYS", "*")) - self._dumps.keys():
-            self._server.ask("DEL", key)
-        assert self._server.dataset_digest() == self._digest, "a flip was not put back"
+        extra = set(await self._ask("KEYS", "*")) - self._dumps.keys()
+        assert not extra, f"the service made {extra}"
+        assert await self._ask("DEBUG", "DIGEST") == self._digest, "a flip was not put back"
 
-    def _string(self, key: bytes, _kind: str) -> str:
-        content = self._server.ask("GET", key)
-        self._server.ask("SET", key, any_bit(self._draw, content))
+    async def _string(self, key: bytes, _kind: str) -> str:
+        content = await self._ask("GET", key)
+        await self._ask("SET", key, any_flipped(self._draw, content))
         return ""
 
-    def _field(self, key: bytes, _kind: str) -> str:
-        words: dict[bytes, bytes] = self._server.client.hgetall(key)
-        name = self._draw.choice(sorted(words))
-        value = words[name]
+    async def _field(self, key: bytes, _kind: str) -> str:
+        reply = await self._ask("HGETALL", key)
+        name, value = self._draw.choice(sorted(zip(reply[::2], reply[1::2], strict=True)))
         if value and self._draw.random() < 0.8:
-            changed = any_bit(self._draw, value)
-            self._server.ask("HSET", key, name, changed)
+            changed = any_flipped(self._draw, value)
+            await self._ask("HSET", key, name, changed)
             return f"{name!r}: {value[:40]!r} -> {changed[:40]!r}"
-        renamed = any_bit(self._draw, name)
-        self._server.ask("HDEL", key, name)
-        self._server.ask("HSET", key, renamed, value)
+        renamed = any_flipped(self._draw, name)
+        await self._ask_all([("HDEL", key, name), ("HSET", key, renamed, value)])
         return f"{name!r} -> {renamed!r}"
 
-    def _entry(self, key: bytes, kind: str) -> str:
+    async def _entry(self, key: bytes, kind: str) -> str:
+        entries: list[Entry] = await self._ask("XRANGE", key, "-", "+")
         while True:
-            entries: Entries = self._server.ask("XRANGE", key, "-", "+")
-            entries = [(position, list(words)) for position, words in _flat(entries)]
             place = self._draw.randrange(len(entries))
-            was, detail = entries[place], ""
-            entries[place], detail = self._changed(*was, kind)
-            try:
-                self._write(key, entries)
+            was = entries[place]
+            now, detail = self._changed(was, kind)
+            if await self._write(key, [*entries[:place], now, *entries[place + 1 :]]):
                 return f"entry {was[0].decode()}: {detail}"
-            except ResponseError:  # an id that is none, or is there twice: draw again
-                self._server.ask("RESTORE", key, 0, self._dumps[key], "REPLACE")
+            await self._ask("RESTORE", key, 0, self._dumps[key], "REPLACE")
 
-    def _changed(
-        self, position: bytes, words: list[bytes], kind: str
-    ) -> tuple[tuple[bytes, list[bytes]], str]:
+    def _changed(self, entry: Entry, kind: str) -> tuple[Entry, str]:
+        position, words = entry[0], list(entry[1])
         if kind == "position":
-            changed = any_bit(self._draw, position)
+            changed = any_flipped(self._draw, position)
             return (changed, words), f"id {changed!r}"
         if kind == "field":
             at = 2 * self._draw.randrange(len(words) // 2)
         else:
             at = words.index(ENTRY[kind]) + 1
-        before, words[at] = words[at], any_bit(self._draw, words[at])
+        before, words[at] = words[at], any_flipped(self._draw, words[at])
         return (position, words), f"{before[:20]!r} -> {words[at][:20]!r}"
 
-    def _write(self, key: bytes, entries: Entries) -> None:
-        """The stream anew, in the order of its ids."""
-        numbers = [tuple(int(part) for part in _id(position)) for position, _ in entries]
-        order = sorted(range(len(entries)), key=numbers.__getitem__)
-        commands = self._server.client.pipeline(transaction=False)
-        commands.execute_command("DEL", key)
-        for place in order:
-            position, words = entries[place]
-            commands.execute_command("XADD", key, position, *words)
-        commands.execute()
+    async def _write(self, key: bytes, entries: list[Entry]) -> bool:
+        """The stream anew, in the order of its ids; False where an id is none or there twice."""
+        numbers = [_numbers(position) for position, _ in entries]
+        if len(set(numbers)) < len(numbers) or None in numbers:
+            return False
+        ordered = sorted(entries, key=lambda entry: _numbers(entry[0]) or (0, 0))
+        commands: list[Command] = [("DEL", key)]
+        commands += [("XADD", key, position, *words) for position, words in ordered]
+        replies: list[Any] = await self._ask_all(commands)
+        return not any(isinstance(reply, ResponseError) for reply in replies)
 
 
-def _id(position: bytes) -> list[bytes]:
-    parts = position.split(b"-")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
-        raise ResponseError("not an id")
-    return parts
-
-
-def _flat(entries: Any) -> list[tuple[bytes, list[bytes]]]:
-    """Entries as the client library gives them: fields as a dict, or flat."""
-    flat = []
-    for position, fields in entries:
-        if isinstance(fields, dict):
-            fields = [word for pair in fields.items() for word in pair]
-        flat.append((position, fields))
-    return flat
+def _numbers(position: bytes) -> tuple[int, int] | None:
+    """An id as the server orders it; None for what is none."""
+    found = re.fullmatch(rb"(\d{1,18})-(\d{1,18})", position)
+    return (int(found[1]), int(found[2])) if found else None

@@ -24,6 +24,7 @@ from tests.recovery.harness import (
     batch_of,
     default_of,
     hub_on,
+    state_of,
     until,
     until_async,
 )
@@ -121,6 +122,28 @@ async def test_a_replica_started_after_the_skip_passes_over_the_entry_too(
                 three = await c.get("default")
                 await until(three.can_learn, "a third passes over it")
                 assert await assert_agree(three) == state
+
+
+async def test_a_damaged_checkpoint_past_a_skipped_entry_is_gone_round_by_the_log(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        bad = await _append_raw(a, one, _damaged(random))
+        await _until_stuck(one)
+        await one.skip(bad)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        state = await state_of(one)
+        newest = await one._owner.store.newest()
+        assert newest is not None
+        await _ask(a, "SET", KEYS.manifest(newest.generation), b"damaged")
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = await b.get("default")
+            await until(two.can_learn, "it loads the older one and passes over the entry")
+            assert await state_of(two) == state
 
 
 async def test_a_replica_that_had_folded_a_skipped_entry_gives_it_up(
