@@ -5,6 +5,8 @@ entries. It reads what the log holds after the model's position, checks density 
 folds. It raises `Doubt` when memory may be wrong: the replica then drops it and loads again.
 
     entry does not follow, or its seq is lower        Doubt
+    its epoch is not the one before, and it is no     Doubt
+      create, restore or skip, which begin one
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
@@ -123,6 +125,8 @@ class Follower:
             return
         try:
             decoded = decode(entry.payload)
+            if entry.position.epoch - position.epoch != _begins_epoch(decoded):
+                raise Doubt(f"the entry at {entry.position} is of another epoch")
             await self._fold(entry, decoded)
         except (BadEntry, BadCheckpoint) as error:
             self._unreadable_entry(entry, error)
@@ -194,6 +198,10 @@ class Follower:
                     return True
             stuck.looked = entries[-1].position
         return False
+
+
+def _begins_epoch(entry: Entry) -> bool:
+    return isinstance(entry, ControlEntry) and entry.op in ("create", "restore", "skip")
 
 
 def _skips(entry: LogEntry) -> int | None:

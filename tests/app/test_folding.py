@@ -237,6 +237,26 @@ async def test_a_broken_chain_is_answered_by_loading_again(
         await assert_agree(one, two)
 
 
+async def test_an_epoch_that_nothing_began_is_never_served(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    """The last entry's id is damaged; nonces and payload are whole, and nothing follows it."""
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 5))
+        ((name, fields),) = await _ask(a, "XRANGE", KEYS.log, "1-2", "1-2")
+        await _ask(a, "XDEL", KEYS.log, name)
+        await _ask(a, "XADD", KEYS.log, "3-2", *fields)
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            served = []
+            while two._owner.log_regressions < 3:
+                served += [two.model] if two.model else []
+                await asyncio.sleep(0)
+            assert not served
+            assert "another epoch" in two.detail
+
+
 async def test_an_idle_replica_notices_that_its_position_is_another_entry_now(
     redis_url: str, tmp_path: Path, random: np.random.Generator
 ) -> None:

@@ -24,7 +24,7 @@ EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 @pytest.fixture
 def small_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """A life of a few operations on two servers."""
-    monkeypatch.setattr(flips, "OPERATIONS", 120)
+    monkeypatch.setattr(flips, "OPERATIONS", 80)
     monkeypatch.setattr(flips, "LANES", 2)
 
 
@@ -47,10 +47,10 @@ def test_a_unit_is_a_command_or_a_whole_transaction() -> None:
 
 
 def test_prefixes_of_an_append_only_file(seed: int) -> None:
-    report = aof.sweep(operations=150, count=100, starts=4, seed=seed)
+    report = aof.sweep(operations=80, count=60, starts=3, seed=seed)
     assert report["passed"], report
-    assert report["operations"] >= 150
-    assert report["server_starts"] == 4
+    assert report["operations"] >= 80
+    assert report["server_starts"] == 3
 
 
 def test_a_recovery_that_forgets_is_found(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,13 +62,13 @@ def test_a_recovery_that_forgets_is_found(seed: int, monkeypatch: pytest.MonkeyP
         return loaded
 
     monkeypatch.setattr(recovery, "load", forgetful)
-    report = aof.sweep(operations=150, count=1, starts=1, seed=seed)
+    report = aof.sweep(operations=80, count=1, starts=1, seed=seed)
     assert "serves" in report["first_faults"][0]
 
 
 @pytest.mark.parametrize("command", ["append", "commit", MESSAGE])
 def test_connections_that_fail(command: str, seed: int, few_offsets: None) -> None:
-    report = cuts.sweep(count=8, silences=1, seed=seed, only=[command], stages=2)
+    report = cuts.sweep(count=4, silences=1, seed=seed, only=[command], stages=2)
     assert report["passed"], report
     assert sum(report["faults_injected"].values()) > 20
 
@@ -85,11 +85,11 @@ def test_an_append_that_is_repeated_as_another_is_found(
                 append = replace(append, producer=new_nonce(), batch_number=1, entries=entries)
 
     monkeypatch.setattr(Writer, "_settle", settle)
-    report = cuts.sweep(count=8, silences=0, seed=seed, only=["append"], stages=2)
+    report = cuts.sweep(count=4, silences=0, seed=seed, only=["append"], stages=2)
     assert "without an id" in report["first_faults"][0]
 
 
 def test_flipped_bits(seed: int, small_life: None) -> None:
-    report = flips.sweep(count=90, starts=6, seed=seed)
+    report = flips.sweep(count=60, starts=3, seed=seed)
     assert report["passed"], report
-    assert report["outcomes"]["snapshot file"] == {"refused": 9}
+    assert report["outcomes"]["snapshot file"] == {"refused": 6}
