@@ -34,7 +34,6 @@ from app.hub import Hub
 from app.problems import Problem
 from app.redis_connections import RedisConnections
 from app.replica import ModelReplica
-from app.replica_owner import HEAD_SECONDS
 from app.settings import load_settings
 from ftrl_core.errors import BadSnapshot
 from ftrl_core.snapshot_file import read_snapshot
@@ -55,7 +54,6 @@ CHECK_EVERY = 500
 SNAPSHOT_SHARE = 0.1
 GIVE_UP_REGRESSIONS = 3
 AWAY_SECONDS = 0.1
-STUCK_SECONDS = 1.5 * HEAD_SECONDS
 SETTLE_SECONDS = 60.0
 FAULTS_SHOWN = 20
 
@@ -146,11 +144,8 @@ class Judge:
 
 def _given_up(replica: ModelReplica) -> bool:
     owner = replica._owner
-    stuck = replica._owner.stuck
-    if stuck is not None and not owner._behind:
-        # Entries after it were looked through for a skip, or there are none for a while.
-        looked = stuck.looked != stuck.position
-        return looked or time.monotonic() - owner.contact > STUCK_SECONDS
+    if owner.stuck is not None and not owner._behind:
+        return True  # it has looked for a skip of the entry
     waited = time.monotonic() - owner.contact > AWAY_SECONDS
     return (
         replica.state == "deleted"
