@@ -5,6 +5,8 @@ entries. It reads what the log holds after the model's position, checks density 
 folds. It raises `Doubt` when memory may be wrong: the replica then drops it and loads again.
 
     entry does not follow, or its seq is lower        Doubt
+    its epoch is not the one before, and it is no     Doubt
+      create, restore or skip, which begin one
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
@@ -153,6 +155,8 @@ class Follower:
             return
         try:
             decoded = decode(entry.payload)
+            if entry.position.epoch - position.epoch != _begins_epoch(decoded):
+                raise Doubt(f"the entry at {entry.position} is of another epoch")
             await self._fold(entry, decoded)
         except UnknownVersion as error:
             detail = f"the entry at {entry.position}: {error}"
@@ -218,6 +222,12 @@ class Follower:
         self._moved(entry)
         return applied
 
+    async def check_checkpoint(self, stuck: Stuck, head: Head) -> None:
+        """Doubt where a checkpoint lies past what cannot be read: load that. Not when a skip lies
+        ahead too, for the checkpoint may be damaged, and the log is the way round it."""
+        if head.manifest_seq >= stuck.position.seq and not await self.look_ahead(stuck):
+            raise Doubt(f"a checkpoint lies past {stuck.position}, which cannot be read")
+
     async def look_ahead(self, stuck: Stuck) -> bool:
         """Whether to read on: the unreadable entry is skipped, or another one stands there now."""
         there = await self._log.read(self.loaded.position, max_entries=1)
@@ -230,6 +240,10 @@ class Follower:
                     return True
             stuck.looked = entries[-1].position
         return False
+
+
+def _begins_epoch(entry: Entry) -> bool:
+    return isinstance(entry, ControlEntry) and entry.op in ("create", "restore", "skip")
 
 
 def _skips(entry: LogEntry) -> int | None:

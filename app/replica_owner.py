@@ -318,12 +318,12 @@ class ReplicaOwner:
 
     async def _look(self) -> None:
         """Compare with meta, and read what is new."""
-        head = await self._log.head()
+        head, before = await self._log.head(), self.stuck
         self.log_bytes = head.log_bytes
         self.agreement.look(head)
         if self.follower.compare(head, self.incarnation):
-            if self.stuck is not None and head.manifest_seq >= self.stuck.position.seq:
-                raise Doubt(f"a checkpoint lies past {self.stuck.position}, which cannot be read")
+            if self.stuck is not None:
+                await self.follower.check_checkpoint(self.stuck, head)
             await self._read_on()
             if self.stuck is None:
                 self.follower.check_reached(head)
@@ -332,8 +332,8 @@ class ReplicaOwner:
         self._head_due = time.monotonic() + HEAD_SECONDS
         if self.away is not None:
             log.warning("model %s: Redis is back", self.name)
-        self.away, self._behind, self._reloads = None, False, 0
-        self.contact = time.monotonic()
+        self._behind = self.stuck not in (None, before)  # look for a skip of it at once
+        self.away, self._reloads, self.contact = None, 0, time.monotonic()
 
     async def _read_on(self) -> None:
         try:

@@ -28,6 +28,7 @@ from tests.recovery.harness import (
     batch_of,
     default_of,
     hub_on,
+    state_of,
     until,
     until_async,
 )
@@ -127,6 +128,28 @@ async def test_a_replica_started_after_the_skip_passes_over_the_entry_too(
                 assert await assert_agree(three) == state
 
 
+async def test_a_damaged_checkpoint_past_a_skipped_entry_is_gone_round_by_the_log(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        bad = await _append_raw(a, one, _damaged(random))
+        await _until_stuck(one)
+        await one.skip(bad)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        state = await state_of(one)
+        newest = await one._owner.store.newest()
+        assert newest is not None
+        await _ask(a, "SET", KEYS.manifest(newest.generation), b"damaged")
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = await b.get("default")
+            await until(two.can_learn, "it loads the older one and passes over the entry")
+            assert await state_of(two) == state
+
+
 async def test_a_replica_that_had_folded_a_skipped_entry_gives_it_up(
     redis_url: str, tmp_path: Path, random: np.random.Generator
 ) -> None:
@@ -216,6 +239,26 @@ async def test_a_broken_chain_is_answered_by_loading_again(
         await until(lambda: two._owner.log_regressions == 1, "the chain is checked")
         await until(two.can_learn, "loaded again")
         await assert_agree(one, two)
+
+
+async def test_an_epoch_that_nothing_began_is_never_served(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    """The last entry's id is damaged; nonces and payload are whole, and nothing follows it."""
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 5))
+        ((name, fields),) = await _ask(a, "XRANGE", KEYS.log, "1-2", "1-2")
+        await _ask(a, "XDEL", KEYS.log, name)
+        await _ask(a, "XADD", KEYS.log, "3-2", *fields)
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            served = []
+            while two._owner.log_regressions < 3:
+                served += [two.model] if two.model else []
+                await asyncio.sleep(0)
+            assert not served
+            assert "another epoch" in two.detail
 
 
 async def test_an_idle_replica_notices_that_its_position_is_another_entry_now(
