@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
-from app.errors import ForeignKey, ModelGone, RedisAway
+from app.errors import ForeignKey, LogError, ModelGone, RedisAway, RedisRefused
 from app.lua_scripts import Script
 from app.redis_connections import Argument, RedisConnections
 from app.redis_keys import ModelKeys
@@ -150,6 +150,7 @@ class EventLog:
         self._connections = connections
         self._keys = keys
         self._append = Script("append")
+        self._probe = Script("probe")
 
     async def append(self, append: Append) -> Appended:
         """Append all entries or none.
@@ -210,6 +211,17 @@ class EventLog:
             return _head(meta)
         except (KeyError, ValueError) as error:
             raise ForeignKey(f"meta of the model is damaged: {error}") from error
+
+    async def refusal(self) -> LogError | None:
+        """What an append would be refused with now; None if it would not.
+
+        Writes nothing. Raises RedisAway, AppendUnknown.
+        """
+        try:
+            await self._probe.call(self._connections, (self._keys.meta, self._keys.log), ())
+        except (RedisRefused, ForeignKey) as error:
+            return error
+        return None
 
     async def subscribe(self) -> AsyncGenerator[PublishedHead, None]:
         """The head as it is once the subscription stands, then every head as it is published.

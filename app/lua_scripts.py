@@ -23,7 +23,7 @@ from app.errors import (
     ModelExists,
     ModelGone,
     ProducerUnknown,
-    RedisAway,
+    RedisRefused,
     SkipRefused,
     StaleBatch,
     WrongEpoch,
@@ -76,11 +76,11 @@ class Script:
         await connections.write_command("SCRIPT", "LOAD", self.text)
 
     async def _load_and_call(self, connections: RedisConnections, command: Command) -> Any:
-        await self.load(connections)
         try:
+            await self.load(connections)
             return await connections.write_command(*command)
         except NoScriptError as error:
-            raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
+            raise RedisRefused("Redis forgets scripts as fast as they are loaded") from error
 
 
 def accepted(reply: list[Any]) -> list[Any]:
@@ -98,6 +98,8 @@ def _raise_refusal(words: list[str]) -> NoReturn:
             raise ModelExists(incarnation, deleting=state == "deleted")
         case ["foreign"]:
             raise ForeignKey("keys of this model exist without its meta")
+        case ["ended", last]:
+            raise ForeignKey(f"the log ends with {last}, which somebody else wrote")
         case ["incarnation", live]:
             raise WrongIncarnation(live)
         case ["epoch", current]:

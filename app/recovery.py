@@ -20,11 +20,11 @@ import logging
 from dataclasses import dataclass
 
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
-from app.errors import AppError
+from app.errors import AppError, LogError
 from app.event_log import EventLog, Head, LogEntry
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.entry import ControlEntry, decode
-from ftrl_core.errors import BadCheckpoint
+from ftrl_core.errors import BadCheckpoint, BadEntry
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
 from ftrl_core.position import START, Position
@@ -36,6 +36,9 @@ RETARGETS_MAX = 64
 
 class Unloadable(AppError):
     """No checkpoint can be read and the log before it is gone: an operator must restore."""
+
+
+NOT_LOADED = (LogError, Unloadable, BadCheckpoint, BadEntry)  # this time; tried again
 
 
 class _Missing(Exception):

@@ -32,7 +32,14 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app.errors import AppendUnknown, ForeignKey, LogError, RedisAway, ServerRefused
+from app.errors import (
+    AppendUnknown,
+    ForeignKey,
+    LogError,
+    RedisAway,
+    RedisRefused,
+    ServerRefused,
+)
 from app.server_facts import ServerFacts, read_server_facts
 
 WRONG_TYPE = "WRONGTYPE"
@@ -78,7 +85,8 @@ class RedisConnections:
         return await read_server_facts(self.read_command, self.durability, self.url_masked)
 
     async def write_command(self, *command: Argument) -> Any:
-        """Send one command once. NoScriptError passes; else RedisAway or AppendUnknown."""
+        """Send one command once. NoScriptError passes; else RedisAway (RedisRefused for an error
+        reply) or AppendUnknown."""
         return _raise_error_reply((await self.write_commands([command]))[0])
 
     async def write_commands(self, commands: Sequence[Command]) -> list[Any]:
@@ -93,7 +101,7 @@ class RedisConnections:
             raise RedisAway(f"Redis at {self.url_masked} cannot be reached: {error}") from error
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             if _is_reply(error) and len(commands) == 1:
-                raise RedisAway(f"Redis refused: {_text(error)}") from error
+                raise RedisRefused(f"Redis refused: {_text(error)}") from error
             raise AppendUnknown(f"Redis did not answer: {_text(error)}") from error
 
     async def read_command(self, *command: Argument) -> Any:
@@ -101,6 +109,8 @@ class RedisConnections:
         for attempts_left in (1, 0):
             try:
                 return _raise_error_reply((await _exchange(self.read, [command]))[0])
+            except RedisRefused as error:
+                raise RedisAway(error.detail) from error
             except (_Undelivered, RedisConnectionError, RedisTimeoutError, OSError) as error:
                 if _is_reply(error):
                     raise RedisAway(f"Redis refused: {_text(error)}") from error
@@ -126,7 +136,7 @@ def as_log_error(error: RedisError) -> LogError:
     detail = _text(error)
     if detail.startswith(WRONG_TYPE) or "target stream top item" in detail:
         return ForeignKey(f"a key of this model was written by somebody else: {detail}")
-    return RedisAway(f"Redis refused: {detail}")
+    return RedisRefused(f"Redis refused: {detail}")
 
 
 def _client(url: str, socket_timeout: float | None) -> Redis:

@@ -31,20 +31,20 @@ from app.errors import (
     LogFull,
     LogRegressed,
     ModelGone,
-    ProducerUnknown,
     RedisAway,
-    StaleBatch,
+    RedisRefused,
     Unavailable,
-    WrongEpoch,
     WrongIncarnation,
 )
 from app.event_log import Appended, Control, EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Follower, Stuck
 from app.group import LearnRequest
 from app.model_index import ModelIndex
+from app.redis_condition import RedisCondition, as_refusal, is_out_of_memory, not_learned
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica_work import (
+    NOT_APPENDED,
     Job,
     ReplicaOptions,
     Waiters,
@@ -53,12 +53,10 @@ from app.replica_work import (
     fail_group,
     fail_jobs,
     listen,
-    not_learned,
     refuse_other_seeds,
 )
 from app.writing import Writer
 from ftrl_core.entry import encode_control
-from ftrl_core.errors import BadCheckpoint, BadEntry
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 
@@ -84,10 +82,9 @@ class ReplicaOwner:
         self.incarnation = incarnation
         self.state = "loading"
         self.detail = "waiting for Redis"
-        self.away: str | None = None
+        self.redis = RedisCondition(name)
         self.stuck: Stuck | None = None
         self.closing = False
-        self.contact = time.monotonic()
         self.log_bytes = 0
         self.log_regressions = 0
         self.queued_features = 0
@@ -192,8 +189,8 @@ class ReplicaOwner:
                 await self._gone(error)
             except (Doubt, LogRegressed) as error:
                 await self._doubt(error)
-            except (LogError, recovery.Unloadable, BadCheckpoint, BadEntry) as error:
-                self.away = str(error)
+            except recovery.NOT_LOADED as error:
+                self.redis.is_away(error)
                 self.detail = f"the model cannot be loaded: {error}"
                 await asyncio.sleep(PROBE_SECONDS)
             except Exception as error:  # the task's outermost loop: a model must have an owner
@@ -248,13 +245,12 @@ class ReplicaOwner:
 
     def _dismiss(self, error: Unavailable) -> None:
         """Tell all that waits that it was not done."""
-        groups.fail(self._take_queue(), error)
+        self._refuse_queue(error)
         fail_jobs(self._jobs, error.detail)
 
-    def _take_queue(self) -> list[LearnRequest]:
-        queue, self._queue = self._queue, []
-        self.queued_features = 0
-        return queue
+    def _refuse_queue(self, error: Unavailable) -> None:
+        groups.fail(self._queue, error)
+        self._queue, self.queued_features = [], 0
 
     async def _wait(self) -> None:
         """Until there is something to do."""
@@ -274,7 +270,7 @@ class ReplicaOwner:
         """
         try:
             try:
-                if self._behind or self.away is not None or time.monotonic() >= self._head_due:
+                if self._behind or self.redis.away or time.monotonic() >= self._head_due:
                     await self._look()
             finally:
                 while self._jobs:
@@ -284,17 +280,21 @@ class ReplicaOwner:
                 await self._append_group()
             await self._consider_checkpoint()
         except (RedisAway, ForeignKey, AppendUnknown) as error:
-            self._redis_is_away(error)
+            self._failed(error)
         except Stuck as stuck:
             self._enter_stuck(stuck)
 
-    def _redis_is_away(self, error: LogError) -> None:
-        if self.away is None:
-            log.warning("model %s: Redis is away: %s", self.name, error)
-        self.away = str(error)
+    def _failed(self, error: LogError) -> None:
+        """Redis is away or refuses: who waits is told, and it is looked at again soon."""
+        if isinstance(error, RedisRefused | ForeignKey):
+            self.redis.refuses(error)
+            if is_out_of_memory(error):
+                self.checkpoints.log_is_full()
+        else:
+            self.redis.is_away(error)
+            self._behind = False
         self._head_due = time.monotonic() + PROBE_SECONDS
-        self._behind = False
-        groups.fail(self._take_queue(), not_learned("Redis does not answer", "redis-away"))
+        self._refuse_queue(self.redis.refusal() or as_refusal(error))
 
     async def _look(self) -> None:
         """Compare with meta, and read what is new."""
@@ -309,10 +309,11 @@ class ReplicaOwner:
         elif self.stuck is not None:  # the log lost the entry that could not be read
             self.stuck, self.state, self.detail = None, "live", "live"
         self._head_due = time.monotonic() + HEAD_SECONDS
-        if self.away is not None:
-            log.warning("model %s: Redis is back", self.name)
-        self.away, self._behind, self._reloads = None, False, 0
-        self.contact = time.monotonic()
+        self._behind, self._reloads = False, 0
+        self.redis.answers()
+        if self.redis.refused is not None:
+            self.redis.refuses(await self._log.refusal())
+            self._head_due = time.monotonic() + PROBE_SECONDS
 
     async def _read_on(self) -> None:
         try:
@@ -333,7 +334,7 @@ class ReplicaOwner:
         if self.stuck is None:
             log.error("model %s: %s", self.name, stuck)
         self.stuck, self.state, self.detail = stuck, "stuck", str(stuck)
-        groups.fail(self._take_queue(), not_learned(str(stuck)))
+        self._refuse_queue(not_learned(str(stuck)))
 
     async def _run(self, job: Job) -> None:
         """Run a job; its errors are its caller's, except those that doubt this memory."""
@@ -358,9 +359,9 @@ class ReplicaOwner:
             return
         try:
             folded = await self._writer.append_and_fold(self.incarnation, groups.plan(group))
-            self._last_entry_at = self.contact = time.monotonic()
+            self._last_entry_at = self.redis.contact = time.monotonic()
             groups.resolve(group, folded)
-        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch) as error:
+        except NOT_APPENDED as error:
             fail_group(group, error)
             if isinstance(error, LogFull):
                 self.checkpoints.log_is_full()
@@ -374,7 +375,7 @@ class ReplicaOwner:
         """Write field names that the log does not have yet."""
         names = self.follower.loaded.names.unheard(self.new_names)
         self.new_names.clear()
-        if names and self.stuck is None:
+        if names and self.stuck is None and self.redis.takes_writes:
             await self.append_control(encode_control("names", {"names": names}), None)
             await self.follower.catch_up()
 
@@ -387,11 +388,11 @@ class ReplicaOwner:
     async def _finish(self) -> None:
         """The last round: what is queued, then a checkpoint."""
         try:
-            if self.state == "live" and self.away is None:
+            if self.state == "live" and self.redis.away is None:
                 await self._step()
             self._dismiss(not_learned("the service is stopping"))
             await self.checkpoints.finish()
-            if self.state == "live" and self.away is None and await self.start_checkpoint():
+            if self.state == "live" and self.redis.away is None and await self.start_checkpoint():
                 await self.checkpoints.finish()
         except Exception:  # nothing may keep the service from stopping
             log.exception("model %s: no last checkpoint", self.name)
