@@ -150,6 +150,7 @@ class EventLog:
         self._connections = connections
         self._keys = keys
         self._append = Script("append")
+        self._append_control = Script("append", when_full=True)
         self._probe = Script("probe")
 
     async def append(self, append: Append) -> Appended:
@@ -160,7 +161,8 @@ class EventLog:
         CheckpointRefused (restore), SkipRefused (skip), ForeignKey. Never cancel it.
         """
         keys = self._keys
-        reply = await self._append.call(
+        script = self._append if append.control is None else self._append_control
+        reply = await script.call(
             self._connections,
             (keys.meta, keys.log, keys.producers, keys.generations),
             self._arguments(append),

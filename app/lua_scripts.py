@@ -4,6 +4,10 @@ A script is sent by its SHA-1 and only on NOSCRIPT (a restarted or flushed serve
 NOSCRIPT means that nothing was executed, so calling again is safe even for an append. Redis
 Functions would survive a restart, yet loading one is an administrator's command that many servers
 forbid, and two versions of the service would fight over one name.
+
+`when_full`: allowed though Redis is over its maxmemory. So are the scripts of a checkpoint, for it
+is what lets the log be trimmed, and control entries, for they are how an operator gets out; all are
+small beside the log, or replace as much as they write. Examples are refused.
 """
 
 from __future__ import annotations
@@ -31,13 +35,16 @@ from app.errors import (
 )
 from app.redis_connections import Argument, Command, RedisConnections, as_log_error
 
+WHEN_FULL = b"#!lua flags=allow-oom\n"
+
 
 class Script:
     """One script of app/lua, behind common.lua."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, when_full: bool = False) -> None:
         folder = files("app") / "lua"
-        self.text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
+        text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
+        self.text = WHEN_FULL + text if when_full else text
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
     def command(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Command:
