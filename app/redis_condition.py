@@ -5,8 +5,9 @@
                 disk, forbidden, or somebody else's entry at the end of the log
     is away     it cannot be read: no connection, no answer, loading
 
-A refusal is not over when a read works: the owner asks with lua/probe.lua, which writes nothing,
-until an append would be taken. So /readyz does not flap, and the log says it once.
+A refusal, and a write without a reply, are not over when a read works (a failover pauses writes
+alone): the owner asks with lua/probe.lua, which writes nothing, until an append would be taken. So
+/readyz does not flap, learners do not wait for a timeout each, and the log says it once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 
-from app.errors import LogError, RedisRefused, Unavailable
+from app.errors import AppendUnknown, ForeignKey, LogError, RedisRefused, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ class RedisCondition:
     def takes_writes(self) -> bool:
         """Whether an append would be tried."""
         return self.away is None and self.refused is None
+
+    def failed(self, error: LogError) -> None:
+        """A read or a write ended so. After a silence a read that works proves nothing."""
+        if isinstance(error, RedisRefused | ForeignKey):
+            self.refuses(error)
+        else:
+            self.is_away(error)
+        if isinstance(error, AppendUnknown):
+            self.refused = error
 
     def is_away(self, error: Exception) -> None:
         """It could not be reached, or did not answer."""
@@ -76,6 +86,8 @@ def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
 
 def as_refusal(error: LogError) -> Unavailable:
     """503 for a write that was answered with this error."""
+    if isinstance(error, AppendUnknown):
+        return not_learned("Redis does not answer", "redis-away")
     if is_out_of_memory(error):
         return not_learned("Redis is out of memory", "log-full")
     return not_learned(str(error), "redis-refuses")

@@ -15,6 +15,10 @@ before their first write, and Redis refuses (out of memory, read-only, loading) 
 well. RESP2 is asked for: one reply shape on every server from 7.0 on, and no maintenance
 hand-shake. Replies are bytes; nothing is decoded behind our back.
 
+A command that times out may have met a connection that died without a word (a router forgot it, a
+host vanished), and then the others are as dead: all of them are closed, so that one timeout is
+paid and not one for each.
+
 A caller must never cancel a write in mid-command. Should it happen all the same, redis-py closes
 the connection, so that no later command can read the reply of this one.
 """
@@ -100,6 +104,7 @@ class RedisConnections:
         except _Undelivered as error:
             raise RedisAway(f"Redis at {self.url_masked} cannot be reached: {error}") from error
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            await self._distrust(error)
             if _is_reply(error) and len(commands) == 1:
                 raise RedisRefused(f"Redis refused: {_text(error)}") from error
             raise AppendUnknown(f"Redis did not answer: {_text(error)}") from error
@@ -114,10 +119,18 @@ class RedisConnections:
             except (_Undelivered, RedisConnectionError, RedisTimeoutError, OSError) as error:
                 if _is_reply(error):
                     raise RedisAway(f"Redis refused: {_text(error)}") from error
+                await self._distrust(error)
                 if not (attempts_left and isinstance(error, RedisConnectionError)):
                     detail = f"Redis at {self.url_masked} cannot be reached: {_text(error)}"
                     raise RedisAway(detail) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _distrust(self, error: BaseException) -> None:
+        """After a timeout: close what is idle, and end the subscriptions, which begin anew."""
+        if isinstance(error, RedisTimeoutError):
+            for client in (self.write, self.read):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            await self.blocking.connection_pool.disconnect()
 
     async def aclose(self) -> None:
         """Close every connection; the caller has stopped using them."""

@@ -32,7 +32,6 @@ from app.errors import (
     LogRegressed,
     ModelGone,
     RedisAway,
-    RedisRefused,
     Unavailable,
     WrongIncarnation,
 )
@@ -94,7 +93,7 @@ class ReplicaOwner:
         self._log = EventLog(connections, keys)
         self._index = ModelIndex(connections, keys.prefix)
         self.follower = Follower(self._log, partial(recovery.load_restore, self.store))
-        self._writer = Writer(self._log, self.follower, options.log_bytes_max)
+        self._writer = Writer(self._log, self.follower, self.redis, options.log_bytes_max)
         self.new_names: set[str] = set()  # field names to be told in the log
         self._queue: list[LearnRequest] = []
         self._jobs: list[Job] = []
@@ -286,13 +285,10 @@ class ReplicaOwner:
 
     def _failed(self, error: LogError) -> None:
         """Redis is away or refuses: who waits is told, and it is looked at again soon."""
-        if isinstance(error, RedisRefused | ForeignKey):
-            self.redis.refuses(error)
-            if is_out_of_memory(error):
-                self.checkpoints.log_is_full()
-        else:
-            self.redis.is_away(error)
-            self._behind = False
+        self.redis.failed(error)
+        self._behind = self._behind and self.redis.away is None
+        if is_out_of_memory(error):
+            self.checkpoints.log_is_full()
         self._head_due = time.monotonic() + PROBE_SECONDS
         self._refuse_queue(self.redis.refusal() or as_refusal(error))
 
@@ -310,10 +306,11 @@ class ReplicaOwner:
             self.stuck, self.state, self.detail = None, "live", "live"
         self._head_due = time.monotonic() + HEAD_SECONDS
         self._behind, self._reloads = False, 0
-        self.redis.answers()
+        self.redis.contact = time.monotonic()
         if self.redis.refused is not None:
             self.redis.refuses(await self._log.refusal())
             self._head_due = time.monotonic() + PROBE_SECONDS
+        self.redis.answers()
 
     async def _read_on(self) -> None:
         try:
@@ -359,7 +356,7 @@ class ReplicaOwner:
             return
         try:
             folded = await self._writer.append_and_fold(self.incarnation, groups.plan(group))
-            self._last_entry_at = self.redis.contact = time.monotonic()
+            self._last_entry_at = time.monotonic()
             groups.resolve(group, folded)
         except NOT_APPENDED as error:
             fail_group(group, error)

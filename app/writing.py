@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from app.errors import AppendUnknown, LogError, ProducerUnknown, RedisAway, StaleBatch, WrongEpoch
 from app.event_log import Append, Appended, Control, EventLog, LogEntry
 from app.folding import Doubt, Follower
+from app.redis_condition import RedisCondition
 from ftrl_core.entry import decode
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
@@ -27,8 +28,15 @@ ATTEMPTS_MAX = 5
 class Writer:
     """The one appender of a replica; used by its owner's task only."""
 
-    def __init__(self, event_log: EventLog, follower: Follower, log_bytes_max: int) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        follower: Follower,
+        redis: RedisCondition,
+        log_bytes_max: int,
+    ) -> None:
         self._log = event_log
+        self._redis = redis
         self._follower = follower
         self._log_bytes_max = log_bytes_max
         self._new_producer()
@@ -133,19 +141,24 @@ class Writer:
         )
 
     async def _settle(self, append: Append) -> Appended:
-        """Call until it is known whether the entries are in the log, or it is given up."""
+        """Call until it is known whether the entries are in the log, or it is given up.
+
+        From the second silence on Redis is away, so that nobody else begins to wait for this.
+        """
         deadline = time.monotonic() + REPEAT_SECONDS
         sent = False
         while True:
             try:
-                return await self._log.append(append)
-            except AppendUnknown:
-                sent = True
-                if time.monotonic() > deadline:
-                    raise
-            except RedisAway as error:
-                if not sent:
+                appended = await self._log.append(append)
+            except (AppendUnknown, RedisAway) as error:
+                if isinstance(error, RedisAway) and not sent:
                     raise
                 if time.monotonic() > deadline:
                     raise AppendUnknown(str(error)) from error
+                if sent:
+                    self._redis.is_away(error)
+                sent = True
+            else:
+                self._redis.answers()
+                return appended
             await asyncio.sleep(REPEAT_PAUSE_SECONDS)
