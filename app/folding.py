@@ -9,6 +9,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
     skip of a position that this memory has folded    Doubt, and pass over it next time
+    the same, though a checkpoint holds it            as an unreadable payload
     restore                                           load the pages it names, then switch
     delete                                            Deleted
 """
@@ -116,22 +117,24 @@ class Follower:
         position, seq = self.loaded.position, entry.position.seq
         if not entry.follows(position, self.nonce):
             raise Doubt(f"the entry at {entry.position} does not follow {position}")
+        if seq not in self._skipped:
+            try:
+                await self._fold(entry, decode(entry.payload))
+            except (BadEntry, BadCheckpoint) as error:
+                await self._unreadable_entry(entry, error)
         if seq in self._skipped:
             self._passed_over.add(seq)
             self.loaded.pass_over(entry.position)
-            self._moved(entry)
-            return
-        try:
-            decoded = decode(entry.payload)
-            await self._fold(entry, decoded)
-        except (BadEntry, BadCheckpoint) as error:
-            self._unreadable_entry(entry, error)
         self._moved(entry)
 
-    def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+    async def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+        """Return when it is skipped further on; raise otherwise."""
         position = entry.position
+        stuck = Stuck(position, entry.nonce, str(error))
+        if await self.look_ahead(stuck) and position.seq in self._skipped:
+            return
         if position.seq in self._unreadable:
-            raise Stuck(position, entry.nonce, str(error)) from error
+            raise stuck from error
         self._unreadable.add(position.seq)
         raise Doubt(f"the entry at {position} cannot be read: {error}") from error
 
@@ -159,6 +162,8 @@ class Follower:
             case "skip":
                 seq = int(decoded.fields["seq"])
                 if seq not in self._passed_over and seq < entry.position.seq:
+                    if seq in self._skipped:  # already loaded again for it
+                        raise BadEntry(f"entry {seq} is skipped, and part of the checkpoint")
                     self._skipped.add(seq)
                     self._keep_skipped = True
                     raise Doubt(f"entry {seq} was folded, and is skipped at {entry.position}")
