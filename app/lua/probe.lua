@@ -11,6 +11,7 @@
 
 local tried = redis.pcall('XADD', KEYS[2], '0-0', 'n', '')
 if not string.find(tried.err, 'greater than 0-0', 1, true) then return tried end
+if redis.call('EXISTS', KEYS[2]) == 0 then return {'ok'} end
 local info = redis.pcall('XINFO', 'STREAM', KEYS[2])
 if info.err then return info end
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
