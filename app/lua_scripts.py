@@ -59,7 +59,7 @@ class Script:
         try:
             reply = await connections.write_command(*command)
         except NoScriptError:
-            reply = await self._load_and_call(connections, command)
+            reply = await self._call_by_text(connections, command)
         return accepted(reply)
 
     async def call_many(
@@ -78,16 +78,16 @@ class Script:
                 raise as_log_error(reply) from reply
         return [accepted(reply) for reply in replies]
 
+    async def _call_by_text(self, connections: RedisConnections, command: Command) -> Any:
+        """In one command, for between loading and calling the script could be forgotten again."""
+        try:
+            return await connections.write_command("EVAL", self.text, *command[2:])
+        except NoScriptError as error:
+            raise RedisRefused("Redis takes no scripts") from error
+
     async def load(self, connections: RedisConnections) -> None:
         """Make the script known to the server."""
         await connections.write_command("SCRIPT", "LOAD", self.text)
-
-    async def _load_and_call(self, connections: RedisConnections, command: Command) -> Any:
-        try:
-            await self.load(connections)
-            return await connections.write_command(*command)
-        except NoScriptError as error:
-            raise RedisRefused("Redis forgets scripts as fast as they are loaded") from error
 
 
 def accepted(reply: list[Any]) -> list[Any]:

@@ -135,7 +135,8 @@ def test_sockets_closed_at_any_byte_then_a_signal_under_load(tmp_path: Path, see
 
 
 def test_a_signal_while_redis_stands_still(disk: Disk, tmp_path: Path) -> None:
-    """What is in flight is answered as unknown after the timeout of one command, then it ends."""
+    """What was sent is answered as unknown after the timeout of one command, what only waited for
+    it as not learned; then the process ends."""
     with serving(tmp_path, "--redis-url", disk.url) as server:
         server.wait()
         assert _post(server, "/learn", body_of(1)).json()["accepted"] == 3
@@ -143,7 +144,7 @@ def test_a_signal_while_redis_stands_still(disk: Disk, tmp_path: Path) -> None:
         journals = [Journal(server, number) for number in range(4)]
         for journal in journals:
             journal.start()
-        time.sleep(0.5)
+        time.sleep(1.5)
         started = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - started < GRACE_SECONDS
@@ -151,7 +152,8 @@ def test_a_signal_while_redis_stands_still(disk: Disk, tmp_path: Path) -> None:
             journal.join(30)
             assert not journal.acknowledged
             assert set(journal.outcomes) <= {"not_learned", "unknown"}
-        assert any("unknown" in journal.outcomes for journal in journals)
+            assert len(journal.unsure) - journal.outcomes.count("unknown") <= 1
+        assert any(journal.outcomes for journal in journals)
         assert "Traceback" not in server.log.read_text()
         disk.thaw()
     with serving(tmp_path, "--redis-url", disk.url) as server:
@@ -203,8 +205,8 @@ def _with_little_memory(server: Server) -> None:
     }
     resource.prlimit(pid, resource.RLIMIT_AS, (size + (4 << 20), before[1]))
     try:
-        for _ in range(3):
-            reply = _post(server, "/learn", large)
+        replies = [_post(server, "/learn", large) for _ in range(3)]
+        for reply in replies:
             assert reply.status_code in (200, 503), reply.text
             if reply.status_code == 503:
                 assert reply.json()["outcome"] in ("not_learned", "unknown")
