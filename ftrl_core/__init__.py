@@ -1,9 +1,9 @@
 """The fold: hashed sparse features, FTRL-Proximal, deterministic to the bit, and no I/O.
 
 Reading order: errors, limits, position, config, hashing, batch, entry, kernels, mixture, general,
-coefficients, table, deduplication, metrics, model, checkpoint, loader, snapshot_file, warmup. The
-optimizer on plain arrays stands apart: rate_kernels, schedules, optimizer_kernels, gradients,
-optimizer.
+coefficients, table, deduplication, metrics, model, checkpoint, loader, snapshot_file, warmup; then
+interchange, synthesis, quantized for weights of other systems. The optimizer on plain arrays stands
+apart: rate_kernels, schedules, optimizer_kernels, gradients, optimizer.
 """
 
 from ftrl_core import schedules

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftrl_core import general, kernels, uncertainty
+from ftrl_core import fast, general, uncertainty
 from ftrl_core.admission import Admission
 from ftrl_core.batch import F32, U8, ExampleBatch
 from ftrl_core.config import ModelConfig
@@ -91,7 +91,7 @@ class Coefficients:
         )  # fmt: skip
         seed = self.config.hash_seed
         if self._fast:
-            learned = kernels.learn_batch(
+            learned = fast.learn_batch(
                 self._lanes, table.cells, self.bias, self.posterior, self.constants, seed,
                 examples, *of_rows,
             )  # fmt: skip
@@ -107,7 +107,7 @@ class Coefficients:
         features = expanded(self.config.numbers, batch)
         out = np.empty(batch.rows)
         if self._fast:
-            kernels.predict_batch(
+            fast.predict_batch(
                 self._lanes, self.table.cells, self.bias, self.posterior, self.constants,
                 *features, out,
             )  # fmt: skip

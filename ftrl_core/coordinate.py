@@ -41,7 +41,7 @@ from ftrl_core.constants import (
     fold_constants,
 )
 from ftrl_core.dither import dithered_sum
-from ftrl_core.jit import kernel
+from ftrl_core.jit import inner_kernel
 from ftrl_core.kernels import DIVISOR_MIN, ROOT_MIN, Z_MAX, ZERO
 from ftrl_core.numbers import exp, log
 
@@ -50,7 +50,7 @@ COUNT_MAX = np.float32(1e18)  # the product of two counts is finite
 LOG_ROOT_MAX = 69.0  # R(N) <= 1e30, inside float32
 
 
-@kernel
+@inner_kernel
 def general_root(total: float, power: float) -> float:
     """R(N) = N^-power in float64, for a power other than -1/2."""
     if power == 0.0:
@@ -60,7 +60,7 @@ def general_root(total: float, power: float) -> float:
     return exp(min(max(-power * log(total), -700.0), LOG_ROOT_MAX))
 
 
-@kernel
+@inner_kernel
 def root_of(total: np.float32, power: float) -> np.float32:
     """R(N) in float32."""
     if power == -0.5:
@@ -68,13 +68,13 @@ def root_of(total: np.float32, power: float) -> np.float32:
     return np.float32(general_root(np.float64(total), power))
 
 
-@kernel
+@inner_kernel
 def count_of(half: np.uint32) -> np.float32:
     """The count of a bfloat16 pattern in the upper half of 32 bits."""
     return np.float32(f32_of_bits(np.uint32(half & np.uint32(0xFFFF0000))))
 
 
-@kernel
+@inner_kernel
 def sum_of_squares(n: np.float32, counts: bool) -> np.float32:
     """What a cell of n stands for: itself, or P N / (P + N) of the two counts in it."""
     if not counts:
@@ -85,7 +85,7 @@ def sum_of_squares(n: np.float32, counts: bool) -> np.float32:
     return np.float32(p * m / both) if both > ZERO else ZERO
 
 
-@kernel
+@inner_kernel
 def counted(n: np.float32, label: int, amount: np.float32, u: np.float32) -> np.float32:
     """A cell of counts after one more example of `amount`; u in [0, 1) decides the rounding."""
     bits = bits_of_f32(n)
@@ -100,7 +100,7 @@ def counted(n: np.float32, label: int, amount: np.float32, u: np.float32) -> np.
     return np.float32(f32_of_bits(np.uint32((bits & np.uint32(0xFFFF0000)) | lower)))
 
 
-@kernel
+@inner_kernel
 def divisor_of(n: np.float32, k: F64, lane: int) -> np.float32:
     """beta + R(N) + alpha lambda2 of a coordinate, never zero."""
     total = np.float32(k[N0, lane]) + sum_of_squares(n, k[COUNTS, lane] != 0.0)
@@ -108,7 +108,7 @@ def divisor_of(n: np.float32, k: F64, lane: int) -> np.float32:
     return max(np.float32(smooth + np.float32(k[LAMBDA2, lane])), DIVISOR_MIN)
 
 
-@kernel
+@inner_kernel
 def weight(z: np.float32, n: np.float32, k: F64, lane: int) -> np.float32:
     """w of a coordinate in a lane."""
     threshold = np.float32(k[THRESHOLD, lane])
@@ -116,7 +116,7 @@ def weight(z: np.float32, n: np.float32, k: F64, lane: int) -> np.float32:
     return np.float32(ZERO - np.float32(shrunk / divisor_of(n, k, lane)))
 
 
-@kernel
+@inner_kernel
 def growth(total: np.float32, g2: np.float32, power: float) -> np.float32:
     """sigma = R(total + g2) - R(total)."""
     if power == -0.5:
@@ -127,13 +127,13 @@ def growth(total: np.float32, g2: np.float32, power: float) -> np.float32:
     return np.float32(max(difference, 0.0))
 
 
-@kernel
+@inner_kernel
 def bounded(x: np.float32) -> np.float32:
     """x, or what is left of an overflow: the difference of two infinities is not a number."""
     return min(max(x, -STEP_MAX), STEP_MAX)
 
 
-@kernel
+@inner_kernel
 def update(
     table: F32, at: int, lane: int, g: np.float32, w: np.float32, u: np.float32,
     label: int, amount: np.float32, k: F64,
@@ -161,7 +161,7 @@ def update(
     table[at + k.shape[1]] = grown
 
 
-@kernel
+@inner_kernel
 def bias_weight(bias: F64, k: F64, lane: int) -> float:
     """The weight of a lane's bias."""
     z, n = bias[lane], bias[bias.size // 2 + lane]
@@ -170,7 +170,7 @@ def bias_weight(bias: F64, k: F64, lane: int) -> float:
     return float(0.0 - shrunk / bias_divisor(n, k, lane))
 
 
-@kernel
+@inner_kernel
 def bias_divisor(n: float, k: F64, lane: int) -> float:
     """beta + R(N) + alpha lambda2 of a lane's bias, never zero."""
     total, power = k[N0, lane] + n, k[POWER, lane]
@@ -178,7 +178,7 @@ def bias_divisor(n: float, k: F64, lane: int) -> float:
     return float(max((k[BETA, lane] + root) + k[BIAS_LAMBDA2, lane], 1e-18))
 
 
-@kernel
+@inner_kernel
 def update_bias(bias: F64, g: float, w: float, k: F64, lane: int) -> None:
     """Update a lane's bias in place; shrinkage acts on it only where l1 and l2 do."""
     at = bias.size // 2 + lane

@@ -12,14 +12,14 @@ from __future__ import annotations
 import numpy as np
 
 from ftrl_core.bits import bits_of_f32, f32_of_bits
-from ftrl_core.jit import kernel
+from ftrl_core.jit import inner_kernel
 
 N_MAX = np.float32(1e38)
 ZERO = np.float32(0.0)
 TWO_TO_MINUS_24 = np.float32(2.0**-24)
 
 
-@kernel
+@inner_kernel
 def example_seed(seed: int, examples: int) -> np.uint32:
     """The dither's seed for an example: splitmix64 of the model's seed and its number."""
     x = np.uint64(examples) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
@@ -28,7 +28,7 @@ def example_seed(seed: int, examples: int) -> np.uint32:
     return np.uint32((x ^ (x >> np.uint64(31))) & np.uint64(0xFFFFFFFF))
 
 
-@kernel
+@inner_kernel
 def dither(seed: np.uint32, slot: int, place: int) -> np.float32:
     """A number in [0, 1) with 24 bits, a hash of its arguments (murmur3's finaliser)."""
     h = np.uint32((seed ^ np.uint32(slot)) + np.uint32(place) * np.uint32(0x9E3779B1))
@@ -38,7 +38,7 @@ def dither(seed: np.uint32, slot: int, place: int) -> np.float32:
     return np.float32(h >> np.uint32(8)) * TWO_TO_MINUS_24
 
 
-@kernel
+@inner_kernel
 def dithered_sum(n: np.float32, g2: np.float32, u: np.float32) -> np.float32:
     """n + g2 rounded up or down with the probability of its remainder; u in [0, 1) decides."""
     s = np.float32(n + g2)

@@ -8,6 +8,7 @@
     ├── BadEntry           the payload of a log entry is damaged or unknown
     ├── BadCheckpoint      a page, segment or manifest is damaged or unknown
     ├── BadSnapshot        a snapshot file is damaged or unknown
+    ├── BadWeights         weights of another system are refused (also a ValueError)
     └── PositionNotNext    an entry was applied out of order
 
 Messages name what was wrong and where, and never repeat the input: they travel to clients and
@@ -57,6 +58,13 @@ class BadCheckpoint(ClickfoldError):
 
 class BadSnapshot(ClickfoldError):
     """A snapshot file fails its checksum, its bounds or its version; the message says which."""
+
+
+class BadWeights(ClickfoldError, ValueError):
+    """Weights to import or export are refused; the message says which line or feature, and why.
+
+    It names features: these are files that a person converts, and no client sees the message.
+    """
 
 
 class PositionNotNext(ClickfoldError):

@@ -20,13 +20,13 @@ from __future__ import annotations
 import numpy as np
 
 from ftrl_core.constants import F64
-from ftrl_core.jit import kernel
+from ftrl_core.jit import inner_kernel, kernel
 from ftrl_core.numbers import exp, log
 
 EXPONENT_MIN = -700.0
 
 
-@kernel
+@inner_kernel
 def mixed(posterior: F64, ps: F64) -> float:
     """The mixture's probability; ps float64[lanes] are the lanes' own, inside (0, 1)."""
     p = posterior[0] * ps[0]
@@ -35,19 +35,19 @@ def mixed(posterior: F64, ps: F64) -> float:
     return float(p)
 
 
-@kernel
+@inner_kernel
 def logit_of(p: float) -> float:
     """log(p / (1 - p)) for p inside (0, 1)."""
     return float(log(p) - log(1.0 - p))
 
 
-@kernel
+@inner_kernel
 def likelihood(p: float, label: int) -> float:
     """The probability that p gave to the label."""
     return p if label else 1.0 - p
 
 
-@kernel
+@inner_kernel
 def update_posterior(posterior: F64, ps: F64, label: int, weight: float, share: float) -> None:
     """Bayes and fixed share, in place; weight >= 0 is the example's importance.
 

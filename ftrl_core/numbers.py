@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from ftrl_core.bits import bits_of_f64, f64_of_bits
-from ftrl_core.jit import kernel
+from ftrl_core.jit import inner_kernel
 
 LN2_HIGH = 6.93147180369123816490e-01  # the upper 33 bits of ln 2
 LN2_LOW = 1.90821492927058770002e-10  # the rest
@@ -30,7 +30,7 @@ C2, C3, C4, C5, C6, C7 = (1.0 / math.factorial(k) for k in range(2, 8))
 C8, C9, C10, C11, C12, C13 = (1.0 / math.factorial(k) for k in range(8, 14))
 
 
-@kernel
+@inner_kernel
 def exp(x: float) -> float:
     """e^x in float64 for |x| <= 700; the caller clamps."""
     k = float(np.floor(x * INVERSE_LN2 + 0.5))
@@ -46,7 +46,7 @@ def exp(x: float) -> float:
     return p * scale
 
 
-@kernel
+@inner_kernel
 def log(x: float) -> float:
     """Natural logarithm in float64 of a normal number x > 0."""
     bits = bits_of_f64(x)
@@ -67,7 +67,7 @@ def log(x: float) -> float:
     return scale * LN2_HIGH + (2.0 * (s + s * p) + scale * LN2_LOW)
 
 
-@kernel
+@inner_kernel
 def sigmoid(x: float) -> float:
     """1 / (1 + e^-x) in float64 for |x| <= 700."""
     return 1.0 / (1.0 + exp(-x))

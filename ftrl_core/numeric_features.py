@@ -26,11 +26,11 @@ import numpy as np
 from ftrl_core.batch import F32, I64, U8, U32, ExampleBatch
 from ftrl_core.bits import bits_of_f32
 from ftrl_core.jit import kernel
+from ftrl_core.kernels import BIN_LANES, LINEAR_LANES
 from ftrl_core.numbers import log
 
 BIN_BITS = 1
 RAW, LOG_BINS, AUTO = "raw", "log_bins", "auto"
-EVERY_LANE, BIN_LANES, LINEAR_LANES = range(3)  # views
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -53,6 +53,14 @@ def compressed(x: np.float32) -> np.float32:
 
 
 @kernel
+def all_compressed(values: F32, out: F32) -> None:
+    """`compressed` of each value into out (float32, as long): one plain loop, so that the compiler
+    computes several at once; the same bits."""
+    for i in range(values.size):
+        out[i] = compressed(values[i])
+
+
+@kernel
 def numeric_count(names: U32, hashes: U32) -> int:
     """How many features are numbers."""
     count = 0
@@ -70,6 +78,8 @@ def expand(
 
     to_views comes as zeros: EVERY_LANE.
     """
+    logarithms = np.empty(values.size if auto else 0, np.float32)
+    all_compressed(values[: logarithms.size], logarithms)
     at = 0
     for r in range(row_offsets.size - 1):
         to_offsets[r] = at
@@ -79,7 +89,7 @@ def expand(
                 at += 1
                 continue
             if auto:
-                to_hashes[at], to_values[at] = hashes[i], compressed(values[i])
+                to_hashes[at], to_values[at] = hashes[i], logarithms[i]
                 to_views[at] = LINEAR_LANES
                 at += 1
             to_hashes[at], to_values[at] = bin_hash(names[i], values[i]), ONE

@@ -171,3 +171,71 @@ def where_greater(typingctx: Any, a: Any, b: Any, then: Any, otherwise: Any) -> 
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
 
     return a(a, a, a, a), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def alternate(typingctx: Any, even: Any, odd: Any) -> Any:
+    """The even lanes of one vector and the odd lanes of another."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        chosen = [lane + even.count * (lane & 1) for lane in range(even.count)]
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(INT, even.count), chosen))
+
+    return even(even, even), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Have the cache line of array[index] brought near, to be changed soon; a hint only."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = _address(context, builder, array, args[0], args[1], ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [at.type, INT, INT, INT])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(hint, [at, *(ir.Constant(INT, n) for n in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def same(typingctx: Any, a: Any, b: Any) -> Any:
+    """Whether two vectors are equal in every bit."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.IntType(32 * a.count)
+        return builder.icmp_unsigned("==", *(builder.bitcast(arg, whole) for arg in args))
+
+    return types.boolean(a, a), generate
+
+
+def _shuffled(places: Callable[[int, int], list[int]]) -> Any:
+    """An intrinsic (lanes, a, b) that picks numbers of a and b, numbered through.
+
+    `places` tells which, from the length of a vector and the number of lanes.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def operation(typingctx: Any, lanes: Any, a: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            mask = ir.Constant(ir.VectorType(INT, a.count), places(a.count, len(lanes)))
+            return builder.shuffle_vector(args[1], args[2], mask)
+
+        return a(lanes, a, a), generate
+
+    return operation
+
+
+# Records of z and n, `lanes` of each in turn, taken apart and put together again: of the 2 * count
+# numbers in vectors a and b all z, all n; and of vectors z and n the first and the second half.
+all_z = _shuffled(lambda count, w: [e // w * 2 * w + e % w for e in range(count)])
+all_n = _shuffled(lambda count, w: [e // w * 2 * w + e % w + w for e in range(count)])
+
+
+def _woven(e: int, count: int, w: int) -> int:
+    record, cell = divmod(e, 2 * w)
+    return record * w + cell if cell < w else count + record * w + cell - w
+
+
+first_records = _shuffled(lambda count, w: [_woven(e, count, w) for e in range(count)])
+last_records = _shuffled(lambda count, w: [_woven(e + count, count, w) for e in range(count)])

@@ -13,17 +13,17 @@ from typing import Any
 from app.cli.failures import bad_usage
 
 
-def read_config(given: str | None) -> dict[str, Any]:
-    """The configuration, empty when none was given; raises typer.BadParameter."""
+def read_config(given: str | None, option: str = "--config") -> dict[str, Any]:
+    """The object that an option gives, empty when none was given; raises typer.BadParameter."""
     if given is None:
         return {}
     try:
         text = given if given.lstrip().startswith("{") else Path(given).read_text("utf-8")
         config = json.loads(text)
     except OSError as error:
-        raise bad_usage(f"cannot read {given}: {error.strerror}", "--config") from error
+        raise bad_usage(f"cannot read {given}: {error.strerror}", option) from error
     except (ValueError, RecursionError) as error:
-        raise bad_usage(f"not JSON: {error}", "--config") from error
+        raise bad_usage(f"not JSON: {error}", option) from error
     if not isinstance(config, dict):
-        raise bad_usage("a configuration is a JSON object", "--config")
+        raise bad_usage("a configuration is a JSON object", option)
     return config

@@ -1,6 +1,7 @@
 """The command `clickfold`: what it can be told to do, and nothing of how.
 
     file_commands      learn, predict, train              click logs in
+    interchange_commands   import, export              weights of other systems
     admin_commands     snapshot, restore, stats, skip,    a running service
                        models (list, create, show, delete)
     service_commands   serve, demo, doctor, version       the service as a program
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import admin_commands, file_commands, service_commands
+from app.cli import admin_commands, file_commands, interchange_commands, service_commands
 from app.cli.failures import FailureGroup
 
 app = typer.Typer(
@@ -42,6 +43,8 @@ for _command in (
     service_commands.version,
 ):
     app.command()(_command)
+app.command("import")(interchange_commands.import_weights)
+app.command("export")(interchange_commands.export_weights)
 app.add_typer(admin_commands.models, name="models")
 
 

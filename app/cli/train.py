@@ -3,14 +3,10 @@
 The lines become the same newline-delimited body that `learn` would send, the service's decoder
 makes batches of it, and `ftrl_core.Model` folds them. The fold does not depend on how examples are
 grouped, so the digest is the one a service has that was fed the same file.
-
-The snapshot is written to a temporary name beside its place, synced and renamed: an interrupted
-run leaves the previous file as it was.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -20,6 +16,7 @@ from typing import Any
 from app.cli.examples import BadLines, NumberedExample
 from app.cli.failures import CommandFailed, bad_usage
 from app.cli.learn import labels_and_weights, ndjson_body
+from app.cli.output_file import write_file
 from app.cli.progress import DoublingTable
 from app.ingest import decode_ndjson
 from app.ingest import warm_up as warm_up_decoder
@@ -114,13 +111,4 @@ def save_snapshot(model: Model, path: Path) -> None:
         created_ms=time.time_ns() // 1_000_000,
         examples=model.examples,
     )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CommandFailed(f"cannot write {path}: {error}") from error
+    write_file(path, pieces)

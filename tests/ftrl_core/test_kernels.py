@@ -20,7 +20,7 @@ from ftrl_core.entry import ExamplesEntry, decode, plan_entries, whole_request
 from ftrl_core.jit import kernel
 from ftrl_core.model import Model
 from ftrl_core.position import Position
-from ftrl_core.vector import spread
+from ftrl_core.vector import load, spread, store
 from tests.oracle import exact
 from tests.oracle.streams import ONE_RATE, folded, payloads, random_batch
 
@@ -291,7 +291,10 @@ def _add_all(table: F32, gradients: F32) -> None:
     for i in range(gradients.size):
         u = spread(LANES, dither(example_seed(9, i), 0, 0))
         g, zero = spread(LANES, gradients[i]), spread(LANES, np.float32(0.0))
-        kernels.update(LANES, table, 0, g, zero, u, zero, spread(LANES, np.float32(0.1)))
+        z, n = load(LANES, table, 0), load(LANES, table, 1)
+        z, n = kernels.stepped(LANES, z, n, g, zero, u, zero, spread(LANES, np.float32(0.1)))
+        store(table, 0, z)
+        store(table, 1, n)
 
 
 def test_the_dither_keeps_a_hot_coordinate_growing() -> None:

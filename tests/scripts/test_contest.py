@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ftrl_core import ExampleBatch, Model
-from scripts.contest_run import ours, sources, streams
+from scripts.contest_run import cost, ours, sources, streams
 
 ROWS = 3_000
 LEARNED = 12_000  # fewer are too few for the drift's rare values
@@ -105,3 +105,10 @@ def test_vw_text_becomes_numbers() -> None:
     examples = list(islice(stream.read(), 3))
     assert [example["label"] for example in examples[:2]] == [1, 0]
     assert examples[0]["features"]["13"] == pytest.approx(3.9656971e-02)
+
+
+def test_the_cost_is_a_ratio_for_each_round() -> None:
+    short = sources.Stream("short", "", lambda: streams.drift(500, 1))
+    found = cost.ratios(short, 2)
+    assert len(found) == 2
+    assert min(found) > 0.0

@@ -1,0 +1,145 @@
+"""The fold in process, beside a kernel that only touches the same records.
+
+    .venv/bin/python -m scripts.benchmarks.fold [--bits 18 24] [--lanes 1 4] [--rounds 15]
+
+    touch    reads each record and writes it back, in the order and with the prefetching of the
+             learn kernel, and does no arithmetic: the floor that memory sets
+    learn    the bare learn kernel
+    apply    Model.apply of decoded entries: de-duplication, learn kernel, progressive metrics
+
+39 features an example, Zipf slots (exponent 1.1), values 1, entries of 800 examples. Every round
+runs all three in turn over the same batches; figures are processor nanoseconds a feature, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import app  # noqa: F401 - chooses the kernel cache, before numba is imported
+from ftrl_core import ExampleBatch, Model, fast
+from ftrl_core.batch import F32, I64, U32, canonicalise
+from ftrl_core.entry import ExamplesEntry, whole_request
+from ftrl_core.jit import kernel
+from ftrl_core.position import Position
+
+FIELDS, ROWS, BATCHES = 39, 800, 40
+RATES = {1: 0.1, 4: [0.03, 0.1, 0.3, 1.0]}
+
+
+@kernel
+def touch(table: F32, width: int, row_offsets: I64, hashes: U32) -> float:
+    """Read and write back every record; the sum of what was read keeps the reads."""
+    mask = np.uint32(table.size // (2 * width) - 1)
+    total = np.float32(0.0)
+    for r in range(row_offsets.size - 1):
+        fast.prefetch_row(table, width, hashes, row_offsets, r + fast.AHEAD)
+        for i in range(row_offsets[r], row_offsets[r + 1]):
+            at = 2 * width * np.int64(hashes[i] & mask)
+            for cell in range(at, at + 2 * width):
+                x = table[cell]
+                total += x
+                table[cell] = x + np.float32(1e-9)
+    return float(total)
+
+
+def batches(seed: int) -> list[ExampleBatch]:
+    """Batches of distinct fields whose values are Zipf distributed."""
+    rng = np.random.default_rng(seed)
+    made = []
+    offsets = FIELDS * np.arange(ROWS + 1, dtype=np.int64)
+    names = np.tile(np.arange(1, FIELDS + 1, dtype=np.uint32) * np.uint32(0x9E3779B1), ROWS)
+    for _ in range(BATCHES):
+        values = rng.zipf(1.1, ROWS * FIELDS).astype(np.uint64)
+        mixed = (values + names.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        hashes = (mixed >> np.uint64(32)).astype(np.uint32)
+        ones = np.ones(ROWS * FIELDS, np.float32)
+        made.append(
+            ExampleBatch(
+                *canonicalise(offsets, names, hashes, ones),
+                (rng.random(ROWS) < 0.2).astype(np.uint8),
+                np.ones(ROWS, np.float32),
+                np.zeros(ROWS, np.uint64),
+            )
+        )
+    return made
+
+
+def timed(run: Callable[[ExampleBatch], Any], given: Sequence[ExampleBatch]) -> float:
+    """Processor nanoseconds a feature."""
+    began = time.thread_time()
+    for batch in given:
+        run(batch)
+    return (time.thread_time() - began) * 1e9 / sum(batch.nnz for batch in given)
+
+
+def runs(bits: int, lanes: int) -> dict[str, Callable[[ExampleBatch], Any]]:
+    """What is compared, by name, each with a table of its own."""
+    config = {"table_bits": bits, "optimizer": {"learning_rate": RATES[lanes]}}
+    bare, whole = Model(config), Model(config)
+    touched = np.zeros_like(bare.table.cells)
+    skip, logits, out = np.zeros(ROWS, np.uint8), np.empty(ROWS), np.empty(ROWS)
+    views = np.zeros(ROWS * FIELDS, np.uint8)
+    state = bare.coefficients
+    markers = (np.float32(0.0),) * lanes
+
+    def learn(batch: ExampleBatch) -> None:
+        fast.learn_batch(
+            markers, state.table.cells, state.bias, state.posterior, state.constants, 0, 1,
+            batch.row_offsets, batch.feature_hashes, batch.values, views, batch.labels,
+            batch.weights, skip, state.table.page_seqs, state.table.page_shift, 1, logits, out,
+        )  # fmt: skip
+
+    def apply(batch: ExampleBatch) -> None:
+        position = Position(1, whole.position.seq + 1)
+        whole.apply(position, ExamplesEntry(batch, whole_request(batch)))
+
+    return {
+        "touch": lambda batch: touch(touched, lanes, batch.row_offsets, batch.feature_hashes),
+        "learn": learn,
+        "apply": apply,
+    }
+
+
+def measure(bits: int, lanes: int, rounds: int, given: Sequence[ExampleBatch]) -> dict[str, Any]:
+    """Medians and ratios of one table size and number of lanes."""
+    compared = runs(bits, lanes)
+    figures: dict[str, list[float]] = {name: [] for name in compared}
+    for _ in range(rounds + 1):
+        for name, run in compared.items():
+            figures[name].append(timed(run, given))
+    kept = {name: found[1:] for name, found in figures.items()}  # the first compiles and touches
+    learn_touch = [a / b for a, b in zip(kept["learn"], kept["touch"], strict=True)]
+    apply_learn = [a / b for a, b in zip(kept["apply"], kept["learn"], strict=True)]
+    return {
+        "table_bits": bits,
+        "lanes": lanes,
+        **{f"{name}_ns": round(statistics.median(found), 2) for name, found in kept.items()},
+        "learn / touch": round(statistics.median(learn_touch), 2),
+        "apply / learn": round(statistics.median(apply_learn), 2),
+    }
+
+
+def main() -> int:
+    """Print one JSON line for each table size and number of lanes."""
+    parser = argparse.ArgumentParser(description="see the head of this file")
+    parser.add_argument("--bits", type=int, nargs="*", default=[18, 24])
+    parser.add_argument("--lanes", type=int, nargs="*", default=[1, 4], choices=[1, 4])
+    parser.add_argument("--rounds", type=int, default=15)
+    given = parser.parse_args()
+    made = batches(1)
+    for lanes in given.lanes:
+        for bits in given.bits:
+            print(json.dumps(measure(bits, lanes, given.rounds, made)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
