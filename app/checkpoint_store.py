@@ -73,10 +73,10 @@ class CheckpointStore:
         self.connections = connections
         self.keys = keys
         self.incarnation = incarnation
-        self._begin = Script("begin")
-        self._put = Script("put")
-        self._commit = Script("commit")
-        self._damage = Script("damage")
+        self._begin = Script("begin", when_full=True)
+        self._put = Script("put", when_full=True)
+        self._commit = Script("commit", when_full=True)
+        self._damage = Script("damage", when_full=True)
 
     async def begin(
         self, base_generation: str | None, position: Position, *, trim: bool = True

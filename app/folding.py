@@ -12,6 +12,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
     entry, or what it names, of an unknown version    Outdated: another version has folded on
     skip of a position that this memory has folded    Doubt, and pass over it next time
+    the same, though a checkpoint holds it            as an unreadable payload
     restore                                           load the pages it names, then switch
     delete                                            Deleted
 """
@@ -148,31 +149,34 @@ class Follower:
         if not entry.follows(position, self.nonce):
             raise Doubt(f"the entry at {entry.position} does not follow {position}")
         await self.before(entry.time_ms)
+        if seq not in self._skipped:
+            try:
+                decoded = decode(entry.payload)
+                if entry.position.epoch - position.epoch != _begins_epoch(decoded):
+                    raise Doubt(f"the entry at {entry.position} is of another epoch")
+                await self._fold(entry, decoded)
+            except UnknownVersion as error:
+                detail = f"the entry at {entry.position}: {error}"
+                raise Outdated(detail, entry.position, entry.nonce) from error
+            except (BadEntry, BadCheckpoint) as error:
+                await self._unreadable_entry(entry, error)
         if seq in self._skipped:
             self._passed_over.add(seq)
             self.loaded.pass_over(entry.position)
-            self._moved(entry)
-            return
-        try:
-            decoded = decode(entry.payload)
-            if entry.position.epoch - position.epoch != _begins_epoch(decoded):
-                raise Doubt(f"the entry at {entry.position} is of another epoch")
-            await self._fold(entry, decoded)
-        except UnknownVersion as error:
-            detail = f"the entry at {entry.position}: {error}"
-            raise Outdated(detail, entry.position, entry.nonce) from error
-        except (BadEntry, BadCheckpoint) as error:
-            self._unreadable_entry(entry, error)
         self._moved(entry)
 
     async def before(self, time_ms: int) -> None:
         """What is to be done between the last entry and one of this append time."""
         await self._compare(self.loaded, self.last_time_ms, time_ms)
 
-    def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+    async def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+        """Return when it is skipped further on; raise otherwise."""
         position = entry.position
+        stuck = Stuck(position, entry.nonce, str(error))
+        if await self.look_ahead(stuck) and position.seq in self._skipped:
+            return
         if position.seq in self._unreadable:
-            raise Stuck(position, entry.nonce, str(error)) from error
+            raise stuck from error
         self._unreadable.add(position.seq)
         raise Doubt(f"the entry at {position} cannot be read: {error}") from error
 
@@ -203,6 +207,8 @@ class Follower:
             case "skip":
                 seq = int(decoded.fields["seq"])
                 if seq not in self._passed_over and seq < entry.position.seq:
+                    if seq in self._skipped:  # already loaded again for it
+                        raise BadEntry(f"entry {seq} is skipped, and part of the checkpoint")
                     self._skipped.add(seq)
                     self._keep_skipped = True
                     raise Doubt(f"entry {seq} was folded, and is skipped at {entry.position}")

@@ -21,14 +21,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
-from app.errors import AppError
+from app.errors import AppError, LogError
 from app.event_log import EventLog, Head, LogEntry
 from app.failpoints import failpoint
 from app.folding import Outdated
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import ControlEntry, decode
-from ftrl_core.errors import BadCheckpoint, UnknownVersion
+from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
 from ftrl_core.position import START, Position
@@ -40,6 +40,9 @@ RETARGETS_MAX = 64
 
 class Unloadable(AppError):
     """No checkpoint can be read and the log before it is gone: an operator must restore."""
+
+
+NOT_LOADED = (LogError, Unloadable, BadCheckpoint, BadEntry)  # this time; tried again
 
 
 class _Missing(Exception):

@@ -31,8 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from app.embedded_server import EmbeddedServer
+from app.event_log import EventLog, LogEntry
+from app.redis_connections import RedisConnections
+from app.redis_keys import ModelKeys
 from ftrl_core.hashing import event_id_hash
-from scripts.acceptance.crashes import read_log
+from ftrl_core.position import START
 from scripts.acceptance.service import Service
 from tests.oracle.payload import Examples, read
 from tests.oracle.window import LEARN, PlainWindow
@@ -43,6 +46,19 @@ WINDOW = 2000
 KEPT = 200  # acknowledged requests that a client may send again
 CONFIG = {"table_bits": 12}
 Example = dict[str, Any]
+
+
+async def read_log(url: str) -> list[LogEntry]:
+    """Every entry of `default`, from the first."""
+    connections = RedisConnections.from_url(url)
+    try:
+        log, entries, after = EventLog(connections, ModelKeys("ctr", "default")), [], START
+        while chunk := await log.read(after):
+            entries += chunk
+            after = chunk[-1].position
+        return entries
+    finally:
+        await connections.aclose()
 
 
 @dataclass

@@ -125,7 +125,7 @@ class Judge:
             served = self._look(replica)
             if _given_up(replica):
                 return f"refused: {_reason(replica)}"
-            at_ease = not replica._owner._behind and replica._owner.away is None
+            at_ease = not replica._owner._behind and replica._owner.redis.away is None
             if served is not None and at_ease and replica.state == "live":
                 return "right" if served == expected.answer else "shorter"
             if time.monotonic() > deadline:
@@ -146,11 +146,11 @@ def _given_up(replica: ModelReplica) -> bool:
     owner = replica._owner
     if owner.stuck is not None and not owner._behind:
         return True  # it has looked for a skip of the entry
-    waited = time.monotonic() - owner.contact > AWAY_SECONDS
+    waited = time.monotonic() - owner.redis.contact > AWAY_SECONDS
     return (
         replica.state == "deleted"
         or owner.log_regressions >= GIVE_UP_REGRESSIONS
-        or (owner.away is not None and waited)
+        or (owner.redis.away is not None and waited)
     )
 
 

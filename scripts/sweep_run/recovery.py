@@ -22,7 +22,7 @@ from app.replica_work import ReplicaOptions
 from scripts.sweep_run.expected import Expected
 from tests.oracle.history import Answer
 
-OPTIONS = ReplicaOptions("fsync", 1 << 30, CheckpointOptions(1 << 40, 1e9, True))
+OPTIONS = ReplicaOptions("fsync", 1 << 30, 1e9, CheckpointOptions(1 << 40, 1e9, True))
 SETTLE_SECONDS = 60.0
 
 
@@ -74,7 +74,7 @@ async def _watch(replica: ModelReplica, expected: Expected) -> str | None:
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         owner = replica._owner
-        settled = replica.state == expected.state and not owner._behind and owner.away is None
+        settled = replica.state == expected.state and not owner._behind and owner.redis.away is None
         if settled or replica.state == "deleted":
             break
         if time.monotonic() > deadline:

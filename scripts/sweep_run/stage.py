@@ -126,7 +126,7 @@ class Stage:
         wanted = self.history.answers[self.history.seq]
         while not replica.can_learn() or answer_of(replica) != wanted:
             assert time.monotonic() < deadline, (
-                f"{replica.state} ({replica.detail}), away: {replica._owner.away};"
+                f"{replica.state} ({replica.detail}), away: {replica._owner.redis.away};"
                 f" {answer_of(replica)} and not {wanted}"
             )
             await asyncio.sleep(0.001)

@@ -4,7 +4,6 @@ that is not as it should be. Entries are damaged through a client of the test's 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.errors import Conflict, RedisAway, Unavailable
-from app.event_log import Append, LogEntry
+from app.event_log import LogEntry
 from app.folding import Follower
 from app.hub import Hub
 from app.redis_connections import RedisConnections
@@ -21,9 +20,9 @@ from app.replica import ModelReplica
 from ftrl_core.entry import encode_examples, whole_request
 from ftrl_core.model import Model
 from ftrl_core.position import Position
-from tests.app.model_in_redis import ModelInRedis
 from tests.recovery.harness import (
     SMALL,
+    append_raw,
     assert_agree,
     batch_of,
     default_of,
@@ -39,26 +38,6 @@ KEYS = ModelKeys("ctr", "default")
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(11)
-
-
-async def _append_raw(hub: Hub, replica: ModelReplica, payload: bytes) -> Position:
-    """Append whatever bytes, as a process with a defect would: the chain is right."""
-    writer = ModelInRedis(hub.connections, KEYS, replica.incarnation)
-    head = await writer.log.head()
-    nonce = secrets.token_hex(8)
-    appended = await writer.log.append(
-        Append(
-            incarnation=replica.incarnation,
-            epoch=head.epoch,
-            producer=secrets.token_hex(8),
-            batch_number=1,
-            after=head.position,
-            after_nonce=head.nonce,
-            entries=[(payload, nonce)],
-            log_bytes_max=0,
-        )
-    )
-    return appended.last
 
 
 def _damaged(random: np.random.Generator) -> bytes:
@@ -85,7 +64,7 @@ async def test_an_unreadable_entry_stops_learning_until_it_is_skipped(
         good = (await one.learn(batch_of(random, 20, first_id=1))).position
         await two.wait_for(good, 5.0)
         predicted = one.predict(probe)[1]
-        bad = await _append_raw(a, one, _damaged(random))
+        bad = await append_raw(a, one, _damaged(random))
         for replica in (one, two):
             await _until_stuck(replica)
             position, again = replica.predict(probe)
@@ -113,7 +92,7 @@ async def test_a_replica_started_after_the_skip_passes_over_the_entry_too(
     async with hub_on(redis_url, tmp_path / "a") as a:
         one = await default_of(a)
         await one.learn(batch_of(random, 20))
-        bad = await _append_raw(a, one, b"not a payload")
+        bad = await append_raw(a, one, b"not a payload")
         await until(lambda: one.state == "stuck", "the entry stops the replica")
         async with hub_on(redis_url, tmp_path / "b") as b:  # stuck from its start
             two = await b.get("default")
@@ -135,7 +114,7 @@ async def test_a_damaged_checkpoint_past_a_skipped_entry_is_gone_round_by_the_lo
         one = await default_of(a)
         await one.learn(batch_of(random, 20))
         await one.checkpoint()
-        bad = await _append_raw(a, one, _damaged(random))
+        bad = await append_raw(a, one, _damaged(random))
         await _until_stuck(one)
         await one.skip(bad)
         await one.learn(batch_of(random, 20))
