@@ -30,7 +30,7 @@ from app.failpoints import failpoint
 from app.lua_scripts import Script
 from ftrl_core.errors import BadCheckpoint
 
-KEYS_IN_CALL = 512
+KEYS_IN_CALL = 32  # of 32 KiB each: freeing 512 in one call took 4 to 8 ms
 
 
 class NamedPages(Protocol):

@@ -14,7 +14,7 @@ put.lua, commit.lua and drop.lua):
     between commit and drop   pages of the manifest before     the next drop: manifests are read
     between two drops         the previous one                 again until they are retired
 
-Pages go out at most 1 MiB at a time over one connection and outside any transaction: one MULTI of
+Pages go out at most 256 KiB at a time over one connection and outside any transaction: one MULTI of
 128 MiB stopped every other client for 0.6 to 1.8 s, single pages for 7 to 17 ms.
 
 A reader takes `kept()`, newest first, then the pages. When one is missing, two checkpoints were
@@ -37,7 +37,7 @@ from app.redis_connections import Argument, Command, RedisConnections
 from app.redis_keys import ModelKeys
 from ftrl_core.position import Position
 
-IN_FLIGHT_BYTES = 1 << 20
+IN_FLIGHT_BYTES = 256 << 10
 READ_PAGES = 32  # pages of 32 KiB in one MGET
 READ_SEGMENTS = 4
 NO_GENERATION = "-"
@@ -73,10 +73,10 @@ class CheckpointStore:
         self.connections = connections
         self.keys = keys
         self.incarnation = incarnation
-        self._begin = Script("begin")
-        self._put = Script("put")
-        self._commit = Script("commit")
-        self._damage = Script("damage")
+        self._begin = Script("begin", when_full=True)
+        self._put = Script("put", when_full=True)
+        self._commit = Script("commit", when_full=True)
+        self._damage = Script("damage", when_full=True)
 
     async def begin(
         self, base_generation: str | None, position: Position, *, trim: bool = True
@@ -104,7 +104,7 @@ class CheckpointStore:
         pages: Mapping[int, Bytes],
         segments: Mapping[int, Bytes] | None = None,
     ) -> None:
-        """Write pages and state segments, each under its index, at most 1 MiB in flight.
+        """Write pages and state segments, each under its index, at most IN_FLIGHT_BYTES at once.
 
         Repeating it is safe. Raises CheckpointRefused "unregistered", "dead" or "closed".
         """

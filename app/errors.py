@@ -4,6 +4,7 @@
     └── AppError
         ├── LogError                     what Redis, or a script of ours, said no to
         │   ├── RedisAway                surely not executed: no connection, or an error reply
+        │   │   └── RedisRefused         an error reply to a write: full, read-only, loading
         │   ├── AppendUnknown            sent, no reply: executed or not, nobody knows
         │   ├── ServerRefused            the server cannot keep the durability asked for
         │   ├── ForeignKey               a key of ours holds what we did not write
@@ -47,6 +48,10 @@ class LogError(AppError):
 
 class RedisAway(LogError):
     """Surely not executed: Redis could not be reached, or replied with an error."""
+
+
+class RedisRefused(RedisAway):
+    """A write was answered with an error, so nothing was executed; reads may well go on."""
 
 
 class AppendUnknown(LogError):

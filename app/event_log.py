@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
-from app.errors import ForeignKey, ModelGone, RedisAway
+from app.errors import ForeignKey, LogError, ModelGone, RedisAway, RedisRefused
 from app.lua_scripts import Script
 from app.redis_connections import Argument, RedisConnections
 from app.redis_keys import ModelKeys
@@ -151,6 +151,8 @@ class EventLog:
         self._connections = connections
         self._keys = keys
         self._append = Script("append")
+        self._append_control = Script("append", when_full=True)
+        self._probe = Script("probe")
 
     async def append(self, append: Append) -> Appended:
         """Append all entries or none, as durably as promised.
@@ -160,7 +162,8 @@ class EventLog:
         LogFull, CheckpointRefused (restore), SkipRefused (skip), ForeignKey. Never cancel it.
         """
         keys = self._keys
-        reply = await self._append.call(
+        script = self._append if append.control is None else self._append_control
+        reply = await script.call(
             self._connections,
             (keys.meta, keys.log, keys.producers, keys.generations),
             self._arguments(append),
@@ -212,6 +215,17 @@ class EventLog:
             return _head(meta)
         except (KeyError, ValueError) as error:
             raise ForeignKey(f"meta of the model is damaged: {error}") from error
+
+    async def refusal(self) -> LogError | None:
+        """What an append would be refused with now; None if it would not.
+
+        Writes nothing. Raises RedisAway, AppendUnknown.
+        """
+        try:
+            await self._probe.call(self._connections, (self._keys.meta, self._keys.log), ())
+        except (RedisRefused, ForeignKey) as error:
+            return error
+        return None
 
     async def subscribe(self) -> AsyncGenerator[PublishedHead, None]:
         """The head as it is once the subscription stands, then every head as it is published.

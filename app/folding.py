@@ -5,11 +5,14 @@ entries. It reads what the log holds after the model's position, checks density 
 folds. It raises `Doubt` when memory may be wrong: the replica then drops it and loads again.
 
     entry does not follow, or its seq is lower        Doubt
+    its epoch is not the one before, and it is no     Doubt
+      create, restore or skip, which begin one
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
     entry, or what it names, of an unknown version    Outdated: another version has folded on
     skip of a position that this memory has folded    Doubt, and pass over it next time
+    the same, though a checkpoint holds it            as an unreadable payload
     restore                                           load the pages it names, then switch
     delete                                            Deleted
 """
@@ -17,7 +20,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
@@ -29,7 +32,7 @@ from ftrl_core.position import Position
 
 LoadRestore = Callable[[str], Awaitable[Model]]
 Compare = Callable[[Model, int, int], Awaitable[None]]  # model, last and next append time
-YIELD_BYTES = 1 << 18  # payload folded before other tasks get their turn
+YIELD_BYTES = 1 << 16  # payload folded before other tasks get their turn
 
 
 class Doubt(AppError):
@@ -120,45 +123,60 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Fold everything the log holds; raises Doubt, Stuck, Deleted, RedisAway."""
-        while entries := self._tail or await self._log.read(self.loaded.position):
-            self._tail = []
-            since_yield = 0
-            for entry in entries:
-                await self._fold_read(entry)
-                since_yield += len(entry.payload)
-                if since_yield > YIELD_BYTES:
-                    since_yield = 0
-                    await asyncio.sleep(0)
+        entries, self._tail = self._tail, []
+        entries = entries or await self._log.read(self.loaded.position)
+        while entries:
+            # Redis sends what comes next while this is folded: half the time of a replay.
+            following = asyncio.create_task(self._log.read(entries[-1].position))
+            try:
+                await self._fold_all(entries)
+            finally:
+                await asyncio.wait([following])  # a read that failed must not end a fold half-way
+            entries = following.result()
         failpoint("fold.caught_up")
+
+    async def _fold_all(self, entries: Sequence[LogEntry]) -> None:
+        since_yield = 0
+        for entry in entries:
+            await self._fold_read(entry)
+            since_yield += len(entry.payload)
+            if since_yield > YIELD_BYTES:
+                since_yield = 0
+                await asyncio.sleep(0)
 
     async def _fold_read(self, entry: LogEntry) -> None:
         position, seq = self.loaded.position, entry.position.seq
         if not entry.follows(position, self.nonce):
             raise Doubt(f"the entry at {entry.position} does not follow {position}")
         await self.before(entry.time_ms)
+        if seq not in self._skipped:
+            try:
+                decoded = decode(entry.payload)
+                if entry.position.epoch - position.epoch != _begins_epoch(decoded):
+                    raise Doubt(f"the entry at {entry.position} is of another epoch")
+                await self._fold(entry, decoded)
+            except UnknownVersion as error:
+                detail = f"the entry at {entry.position}: {error}"
+                raise Outdated(detail, entry.position, entry.nonce) from error
+            except (BadEntry, BadCheckpoint) as error:
+                await self._unreadable_entry(entry, error)
         if seq in self._skipped:
             self._passed_over.add(seq)
             self.loaded.pass_over(entry.position)
-            self._moved(entry)
-            return
-        try:
-            decoded = decode(entry.payload)
-            await self._fold(entry, decoded)
-        except UnknownVersion as error:
-            detail = f"the entry at {entry.position}: {error}"
-            raise Outdated(detail, entry.position, entry.nonce) from error
-        except (BadEntry, BadCheckpoint) as error:
-            self._unreadable_entry(entry, error)
         self._moved(entry)
 
     async def before(self, time_ms: int) -> None:
         """What is to be done between the last entry and one of this append time."""
         await self._compare(self.loaded, self.last_time_ms, time_ms)
 
-    def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+    async def _unreadable_entry(self, entry: LogEntry, error: BadEntry | BadCheckpoint) -> None:
+        """Return when it is skipped further on; raise otherwise."""
         position = entry.position
+        stuck = Stuck(position, entry.nonce, str(error))
+        if await self.look_ahead(stuck) and position.seq in self._skipped:
+            return
         if position.seq in self._unreadable:
-            raise Stuck(position, entry.nonce, str(error)) from error
+            raise stuck from error
         self._unreadable.add(position.seq)
         raise Doubt(f"the entry at {position} cannot be read: {error}") from error
 
@@ -189,6 +207,8 @@ class Follower:
             case "skip":
                 seq = int(decoded.fields["seq"])
                 if seq not in self._passed_over and seq < entry.position.seq:
+                    if seq in self._skipped:  # already loaded again for it
+                        raise BadEntry(f"entry {seq} is skipped, and part of the checkpoint")
                     self._skipped.add(seq)
                     self._keep_skipped = True
                     raise Doubt(f"entry {seq} was folded, and is skipped at {entry.position}")
@@ -208,6 +228,12 @@ class Follower:
         self._moved(entry)
         return applied
 
+    async def check_checkpoint(self, stuck: Stuck, head: Head) -> None:
+        """Doubt where a checkpoint lies past what cannot be read: load that. Not when a skip lies
+        ahead too, for the checkpoint may be damaged, and the log is the way round it."""
+        if head.manifest_seq >= stuck.position.seq and not await self.look_ahead(stuck):
+            raise Doubt(f"a checkpoint lies past {stuck.position}, which cannot be read")
+
     async def look_ahead(self, stuck: Stuck) -> bool:
         """Whether to read on: the unreadable entry is skipped, or another one stands there now."""
         there = await self._log.read(self.loaded.position, max_entries=1)
@@ -220,6 +246,10 @@ class Follower:
                     return True
             stuck.looked = entries[-1].position
         return False
+
+
+def _begins_epoch(entry: Entry) -> bool:
+    return isinstance(entry, ControlEntry) and entry.op in ("create", "restore", "skip")
 
 
 def _skips(entry: LogEntry) -> int | None:

@@ -159,6 +159,9 @@ class Hub:
             needed = memory_bytes(ModelConfig.stored(json.loads(text))) if text else 0
         except UnknownVersion:
             return  # its replica says so, and loads nothing
+        except ValueError as error:
+            detail = "the model's configuration in Redis is damaged"
+            raise Unavailable(detail, "unavailable", "not_learned", None) from error
         models = [r.model for r in self._replicas.values() if r.model is not None]
         used = sum(memory_bytes(model.config) for model in models)
         limit = self.settings.memory_limit
@@ -233,9 +236,19 @@ class Hub:
         return incarnation, True
 
     async def delete(self, name: str) -> None:
-        """Delete a model for every replica. Raises ModelNotFound, Unavailable."""
+        """Delete a model for every replica. Raises ModelNotFound, Unavailable.
+
+        Of one that was deleted, what an interrupted call left behind is removed.
+        """
         async with self._making:
-            await self._delete(await self.get(name))
+            try:
+                replica = await self.get(name)
+            except ModelNotFound:
+                row = (await self._index.rows()).get(name)
+                if row is not None and row.deleted:
+                    await self._remove(name, row.incarnation)
+                raise
+            await self._delete(replica)
 
     async def _delete(self, replica: ModelReplica) -> None:
         replica.require_model()

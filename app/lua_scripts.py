@@ -4,6 +4,10 @@ A script is sent by its SHA-1 and only on NOSCRIPT (a restarted or flushed serve
 NOSCRIPT means that nothing was executed, so calling again is safe even for an append. Redis
 Functions would survive a restart, yet loading one is an administrator's command that many servers
 forbid, and two versions of the service would fight over one name.
+
+`when_full`: allowed though Redis is over its maxmemory. So are the scripts of a checkpoint, for it
+is what lets the log be trimmed, and control entries, for they are how an operator gets out; all are
+small beside the log, or replace as much as they write. Examples are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from app.errors import (
     ModelExists,
     ModelGone,
     ProducerUnknown,
-    RedisAway,
+    RedisRefused,
     SkipRefused,
     StaleBatch,
     WrongEpoch,
@@ -32,13 +36,16 @@ from app.errors import (
 from app.failpoints import failpoint
 from app.redis_connections import Argument, Command, RedisConnections, as_log_error
 
+WHEN_FULL = b"#!lua flags=allow-oom\n"
+
 
 class Script:
     """One script of app/lua, behind common.lua."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, when_full: bool = False) -> None:
         folder = files("app") / "lua"
-        self.text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
+        text = b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", name))
+        self.text = WHEN_FULL + text if when_full else text
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
         self._before, self._after = f"{name}.before", f"{name}.after"
 
@@ -64,8 +71,7 @@ class Script:
         try:
             reply = await send(*command)
         except NoScriptError:
-            await self.load(connections)
-            reply = await _sent_again(send, command)
+            reply = await self._call_by_text(send, command)
         failpoint(self._after)
         return accepted(reply)
 
@@ -87,16 +93,16 @@ class Script:
                 raise as_log_error(reply) from reply
         return [accepted(reply) for reply in replies]
 
+    async def _call_by_text(self, send: Callable[..., Awaitable[Any]], command: Command) -> Any:
+        """In one command, for between loading and calling the script could be forgotten again."""
+        try:
+            return await send("EVAL", self.text, *command[2:])
+        except NoScriptError as error:
+            raise RedisRefused("Redis takes no scripts") from error
+
     async def load(self, connections: RedisConnections) -> None:
         """Make the script known to the server."""
         await connections.write_command("SCRIPT", "LOAD", self.text)
-
-
-async def _sent_again(send: Callable[..., Awaitable[Any]], command: Command) -> Any:
-    try:
-        return await send(*command)
-    except NoScriptError as error:
-        raise RedisAway("Redis forgets scripts as fast as they are loaded") from error
 
 
 def accepted(reply: list[Any]) -> list[Any]:
@@ -114,6 +120,8 @@ def _raise_refusal(words: list[str]) -> NoReturn:
             raise ModelExists(incarnation, deleting=state == "deleted")
         case ["foreign"]:
             raise ForeignKey("keys of this model exist without its meta")
+        case ["ended", last]:
+            raise ForeignKey(f"the log ends with {last}, which somebody else wrote")
         case ["incarnation", live]:
             raise WrongIncarnation(live)
         case ["epoch", current]:

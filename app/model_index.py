@@ -50,7 +50,7 @@ class ModelIndex:
         self._prefix = prefix
         self._key = models_key(prefix)
         self._create = Script("create")
-        self._models_row = Script("models_row")
+        self._models_row = Script("models_row", when_full=True)
         self._delete_finish = Script("delete_finish")
 
     async def exists(self) -> bool:

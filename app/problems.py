@@ -115,6 +115,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "unavailable": Kind(503, "The model cannot serve this now", "/readyz and /stats say why."),
     "redis-away": Kind(503, "Redis does not answer", "/learn resumes by itself when it does."),
+    "redis-refuses": Kind(
+        503, "Redis refuses to write", "The detail has its reason; /learn resumes by itself."
+    ),
     "log-full": Kind(503, "The log is full", "A checkpoint is making room; send again later."),
 }
 

@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.checkpoint_store import CheckpointStore, DamagedItem, KeptManifest
-from app.errors import AppError
+from app.errors import AppError, LogError
 from app.event_log import EventLog, Head, LogEntry
 from app.failpoints import failpoint
 from app.folding import Outdated
 from ftrl_core.checkpoint import Manifest
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import ControlEntry, decode
-from ftrl_core.errors import BadCheckpoint, UnknownVersion
+from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
 from ftrl_core.position import START, Position
@@ -39,6 +40,9 @@ RETARGETS_MAX = 64
 
 class Unloadable(AppError):
     """No checkpoint can be read and the log before it is gone: an operator must restore."""
+
+
+NOT_LOADED = (LogError, Unloadable, BadCheckpoint, BadEntry)  # this time; tried again
 
 
 class _Missing(Exception):
@@ -175,13 +179,38 @@ async def _fetch(store: CheckpointStore, loader: Loader, *, is_page: bool) -> No
     names = loader.missing_pages() if is_page else loader.missing_segments()
     read = store.read_pages if is_page else store.read_segments
     put = loader.put_page if is_page else loader.put_segment
-    for first in range(0, len(names), CHUNK):
-        chunk = names[first : first + CHUNK]
-        for (generation, index), content in zip(chunk, await read(chunk), strict=True):
+    chunks = [names[first : first + CHUNK] for first in range(0, len(names), CHUNK)]
+    before: Sequence[tuple[str, int]] = []
+    contents: list[bytes | None] = []
+    for chunk in [*chunks, []]:
+        # Redis sends this chunk while the one before is compared and copied.
+        putting = _put(store, put, before, contents, is_page=is_page)
+        contents, _ = await asyncio.gather(read(chunk), putting)
+        before = chunk
+
+
+async def _put(
+    store: CheckpointStore,
+    put: Callable[[int, bytes], None],
+    names: Sequence[tuple[str, int]],
+    contents: Sequence[bytes | None],
+    *,
+    is_page: bool,
+) -> None:
+    """Put what was read into the loader, in a thread; mark what is damaged."""
+    done = 0
+
+    def put_all() -> None:
+        nonlocal done
+        for (generation, index), content in zip(names, contents, strict=True):
             if content is None:
                 raise _Missing(DamagedItem(generation, is_page, index))
-            try:
-                put(index, content)
-            except BadCheckpoint:
-                await store.mark_damaged(DamagedItem(generation, is_page, index))
-                raise
+            put(index, content)
+            done += 1
+
+    try:
+        await asyncio.to_thread(put_all)
+    except BadCheckpoint:
+        generation, index = names[done]
+        await store.mark_damaged(DamagedItem(generation, is_page, index))
+        raise

@@ -21,6 +21,9 @@ a failover another one may answer. With `waitaof` a WAITAOF follows the append o
 connection, and its numbers are compared. Where the server syncs once a second, WAITAOF is tried out
 first: Valkey (9.1.2 measured) and Redis 7.4.0 to 7.4.2 answer it at once, synced or not
 (redis#13793), and are refused.
+A command that times out may have met a connection that died without a word (a router forgot it, a
+host vanished), and then the others are as dead: all of them are closed, so that one timeout is
+paid and not one for each.
 
 A caller must never cancel a write in mid-command. Should it happen all the same, redis-py closes
 the connection, so that no later command can read the reply of this one.
@@ -32,8 +35,8 @@ import asyncio
 import re
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -43,7 +46,14 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app.errors import AppendUnknown, ForeignKey, LogError, RedisAway, ServerRefused
+from app.errors import (
+    AppendUnknown,
+    ForeignKey,
+    LogError,
+    RedisAway,
+    RedisRefused,
+    ServerRefused,
+)
 from app.failpoints import failpoint
 from app.server_facts import QUESTIONS, Promise, ServerFacts, facts_of
 
@@ -112,9 +122,8 @@ class RedisConnections:
 
         RedisAway when it does not answer; then `refusal` stays what it was.
         """
-        with self._mapped(commands=0):
-            async with _borrowed(self.write) as connection:
-                return await self._check(connection)
+        async with self._mapped(commands=0), _borrowed(self.write) as connection:
+            return await self._check(connection)
 
     async def _check(self, connection: Any) -> ServerFacts:
         try:
@@ -151,19 +160,19 @@ class RedisConnections:
         Raises ServerRefused (nothing was sent), RedisAway, AppendUnknown; NoScriptError passes.
         """
         commands: list[Command] = [command, WAITAOF] if self.promise.waitaof else [command]
-        with self._mapped(commands=0):
-            async with _borrowed(self.write) as connection:
-                if connection not in self._checked:
-                    await self._check(connection)
-                with self._mapped(commands=len(commands)):
-                    replies = await _write(connection, commands)
+        async with self._mapped(commands=0), _borrowed(self.write) as connection:
+            if connection not in self._checked:
+                await self._check(connection)
+            async with self._mapped(commands=len(commands)):
+                replies = await _write(connection, commands)
         reply = _raise_error_reply(replies[0])
         if self.promise.waitaof and not _is_synced(replies[1]):
             raise AppendUnknown(f"WAITAOF told of no sync: {replies[1]!r}")
         return reply
 
     async def write_command(self, *command: Argument) -> Any:
-        """Send one command once. NoScriptError passes; else RedisAway or AppendUnknown."""
+        """Send one command once. NoScriptError passes; else RedisAway (RedisRefused for an error
+        reply) or AppendUnknown."""
         return _raise_error_reply((await self.write_commands([command]))[0])
 
     async def write_commands(self, commands: Sequence[Command]) -> list[Any]:
@@ -172,20 +181,22 @@ class RedisConnections:
         No MULTI: the server may serve others in between. An error reply stands in the list as an
         exception. Raises RedisAway or AppendUnknown when the connection fails.
         """
-        with self._mapped(commands=len(commands)):
-            async with _borrowed(self.write) as connection:
-                return await _write(connection, commands)
+        mapped = self._mapped(commands=len(commands))
+        async with mapped, _borrowed(self.write) as connection:
+            return await _write(connection, commands)
 
-    @contextmanager
-    def _mapped(self, *, commands: int) -> Iterator[None]:
+    @asynccontextmanager
+    async def _mapped(self, *, commands: int) -> AsyncIterator[None]:
         """Failures as RedisAway, or as AppendUnknown if so many writes were being sent."""
         try:
             yield
         except _Undelivered as error:
             raise RedisAway(f"Redis at {self.url_masked} cannot be reached: {error}") from error
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            await self._distrust(error)
             if _is_reply(error) and commands <= 1:
-                raise RedisAway(f"Redis refused: {_text(error)}") from error
+                kind = RedisRefused if commands else RedisAway
+                raise kind(f"Redis refused: {_text(error)}") from error
             silent = f"Redis did not answer: {_text(error)}"
             raise (AppendUnknown(silent) if commands else RedisAway(silent)) from error
 
@@ -195,13 +206,23 @@ class RedisConnections:
             try:
                 async with _borrowed(self.read) as connection:
                     return _raise_error_reply((await _send(connection, [command]))[0])
+            except RedisRefused as error:
+                raise RedisAway(error.detail) from error
             except (_Undelivered, RedisConnectionError, RedisTimeoutError, OSError) as error:
                 if _is_reply(error):
                     raise RedisAway(f"Redis refused: {_text(error)}") from error
+                await self._distrust(error)
                 if not (attempts_left and isinstance(error, RedisConnectionError)):
                     detail = f"Redis at {self.url_masked} cannot be reached: {_text(error)}"
                     raise RedisAway(detail) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _distrust(self, error: BaseException) -> None:
+        """After a timeout: close what is idle, and end the subscriptions, which begin anew."""
+        if isinstance(error, RedisTimeoutError):
+            for client in (self.write, self.read):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            await self.blocking.connection_pool.disconnect()
 
     async def aclose(self) -> None:
         """Close every connection; the caller has stopped using them."""
@@ -220,7 +241,7 @@ def as_log_error(error: RedisError) -> LogError:
     detail = _text(error)
     if detail.startswith(WRONG_TYPE) or "target stream top item" in detail:
         return ForeignKey(f"a key of this model was written by somebody else: {detail}")
-    return RedisAway(f"Redis refused: {detail}")
+    return RedisRefused(f"Redis refused: {detail}")
 
 
 def _client(

@@ -18,10 +18,11 @@ from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch, not_dur
 from app.event_log import ConfigureControl, DeleteControl, RestoreControl, SkipControl
 from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
+from app.redis_condition import RETRY_AFTER_SECONDS, not_learned
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
-from app.replica_owner import HEAD_SECONDS, ReplicaOwner
-from app.replica_work import RETRY_AFTER_SECONDS, ReplicaOptions, not_learned
+from app.replica_owner import ReplicaOwner
+from app.replica_work import ReplicaOptions
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import Cut, Manifest, cut
 from ftrl_core.config import ModelConfig
@@ -95,14 +96,14 @@ class ModelReplica:
 
     def stale_seconds(self) -> float:
         """For how long this replica may have missed entries; 0 while Redis answers."""
-        silent = time.monotonic() - self._owner.contact
-        return silent if self._owner.away or silent > 2 * HEAD_SECONDS else 0.0
+        return self._owner.redis.stale_seconds()
 
     def can_learn(self) -> bool:
         """Whether /learn would be accepted now."""
         owner = self._owner
         refused = self._connections.refusal is not None
-        return owner.state == "live" and not (owner.away or owner.stop.is_set() or refused)
+        able = owner.redis.takes_writes and not refused
+        return owner.state == "live" and able and not owner.stop.is_set()
 
     def predict(self, batch: ExampleBatch) -> tuple[Position, F64]:
         """Probabilities, and the position of the model that made them."""
@@ -146,8 +147,8 @@ class ModelReplica:
         owner = self._owner
         if owner.stop.is_set():
             raise not_learned("the service is stopping")
-        if owner.away is not None:
-            raise not_learned("Redis does not answer", "redis-away")
+        if (refusal := owner.redis.refusal()) is not None:
+            raise refusal
         if owner.state == "deleted":
             raise ModelNotFound("the model was deleted")
         if owner.state != "live":

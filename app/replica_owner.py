@@ -41,6 +41,7 @@ from app.event_log import Appended, Control, EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Follower, Outdated, Stuck
 from app.group import LearnRequest
 from app.model_index import ModelIndex
+from app.redis_condition import RedisCondition, as_refusal, is_out_of_memory, not_learned
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica_work import (
@@ -50,13 +51,12 @@ from app.replica_work import (
     end_task,
     fail_jobs,
     listen,
-    not_learned,
     refuse_other_seeds,
     run_job,
 )
 from app.writing import Writer
 from ftrl_core.entry import encode_control
-from ftrl_core.errors import BadCheckpoint, BadEntry, UnknownVersion
+from ftrl_core.errors import UnknownVersion
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 
@@ -80,13 +80,11 @@ class ReplicaOwner:
     ) -> None:
         self.name = name
         self.incarnation = incarnation
-        self.state = "loading"
-        self.detail = "waiting for Redis"
-        self.away: str | None = None
+        self.state, self.detail = "loading", "waiting for Redis"
+        self.redis = RedisCondition(name)
         self.stuck: Stuck | None = None
         self.outdated: Outdated | None = None
         self.stop = asyncio.Event()  # set by `close`
-        self.contact = time.monotonic()
         self.log_bytes = 0
         self.log_regressions = 0
         self.queue = groups.LearnQueue()
@@ -98,14 +96,13 @@ class ReplicaOwner:
         self.agreement = Agreement(connections, keys, incarnation, options.compare_seconds)
         load_restore = partial(recovery.load_restore, self.store)
         self.follower = Follower(self._log, load_restore, self._compare_if_due)
-        self._writer = Writer(self._log, self.follower, options.log_bytes_max)
+        self._writer = Writer(self._log, self.follower, self.redis, options.log_bytes_max)
         self.new_names: set[str] = set()  # field names to be told in the log
         self._jobs: list[Job] = []
         self._waiters = Waiters()
         self._wake = asyncio.Event()
         self._behind = True  # the log may hold more than was folded
-        self._head_due = 0.0
-        self._last_entry_at = time.monotonic()
+        self._head_due, self._last_entry_at = 0.0, time.monotonic()
         self._reloads = 0  # since the log and this memory last agreed
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -193,8 +190,8 @@ class ReplicaOwner:
                 await self._doubt(error)
             except (Outdated, UnknownVersion) as error:
                 await self._stay_behind(error)
-            except (LogError, recovery.Unloadable, BadCheckpoint, BadEntry) as error:
-                self.away = str(error)
+            except recovery.NOT_LOADED as error:
+                self.redis.is_away(error)
                 self.detail = f"the model cannot be loaded: {error}"
                 await asyncio.sleep(PROBE_SECONDS)
             except Exception as error:  # the task's outermost loop: a model must have an owner
@@ -292,7 +289,7 @@ class ReplicaOwner:
         """
         try:
             try:
-                if self._behind or self.away is not None or time.monotonic() >= self._head_due:
+                if self._behind or self.redis.away or time.monotonic() >= self._head_due:
                     await self._look()
             finally:
                 while self._jobs:
@@ -304,36 +301,39 @@ class ReplicaOwner:
             await self.agreement.compare_idle(self.follower.loaded)
             await self._consider_checkpoint()
         except (RedisAway, ForeignKey, AppendUnknown) as error:
-            self._redis_is_away(error)
+            self._failed(error)
         except Stuck as stuck:
             self._enter_stuck(stuck)
 
-    def _redis_is_away(self, error: LogError) -> None:
-        if self.away is None:
-            log.warning("model %s: Redis is away: %s", self.name, error)
-        self.away = str(error)
+    def _failed(self, error: LogError) -> None:
+        """Redis is away or refuses: who waits is told, and it is looked at again soon."""
+        self.redis.failed(error)
+        self._behind = self._behind and self.redis.away is None
+        if is_out_of_memory(error):
+            self.checkpoints.log_is_full()
         self._head_due = time.monotonic() + PROBE_SECONDS
-        self._behind = False
-        self.queue.fail(not_learned("Redis does not answer", "redis-away"))
+        self.queue.fail(self.redis.refusal() or as_refusal(error))
 
     async def _look(self) -> None:
         """Compare with meta, and read what is new."""
-        head = await self._log.head()
+        head, before = await self._log.head(), self.stuck
         self.log_bytes = head.log_bytes
         self.agreement.look(head)
         if self.follower.compare(head, self.incarnation):
-            if self.stuck is not None and head.manifest_seq >= self.stuck.position.seq:
-                raise Doubt(f"a checkpoint lies past {self.stuck.position}, which cannot be read")
+            if self.stuck is not None:
+                await self.follower.check_checkpoint(self.stuck, head)
             await self._read_on()
             if self.stuck is None:
                 self.follower.check_reached(head)
         elif self.stuck is not None:  # the log lost the entry that could not be read
             self.stuck, self.state, self.detail = None, "live", "live"
         self._head_due = time.monotonic() + HEAD_SECONDS
-        if self.away is not None:
-            log.warning("model %s: Redis is back", self.name)
-        self.away, self._behind, self._reloads = None, False, 0
-        self.contact = time.monotonic()
+        self._behind = self.stuck not in (None, before)  # look for a skip of it at once
+        self._reloads, self.redis.contact = 0, time.monotonic()
+        if self.redis.refused is not None:
+            self.redis.refuses(await self._log.refusal())
+            self._head_due = time.monotonic() + PROBE_SECONDS
+        self.redis.answers()
 
     async def _read_on(self) -> None:
         try:
@@ -366,7 +366,7 @@ class ReplicaOwner:
             if await self._writer.learn(self.incarnation, group):
                 self.checkpoints.log_is_full()
             else:
-                self._last_entry_at = self.contact = time.monotonic()
+                self._last_entry_at = self.redis.contact = time.monotonic()
         finally:
             self._waiters.tell(self.reached)
 
@@ -374,7 +374,7 @@ class ReplicaOwner:
         """Write field names that the log does not have yet."""
         names = self.follower.loaded.names.unheard(self.new_names)
         self.new_names.clear()
-        if names and self.stuck is None:
+        if names and self.stuck is None and self.redis.takes_writes:
             with contextlib.suppress(ServerRefused):  # whoever learns is told
                 await self.append_control(encode_control("names", {"names": names}), None)
                 await self.follower.catch_up()
@@ -388,11 +388,11 @@ class ReplicaOwner:
     async def _finish(self) -> None:
         """The last round: what is queued, then a checkpoint."""
         try:
-            if self.state == "live" and self.away is None:
+            if self.state == "live" and self.redis.away is None:
                 await self._step()
             self._dismiss(not_learned("the service is stopping"))
             await self.checkpoints.finish()
-            if self.state == "live" and self.away is None and await self.start_checkpoint():
+            if self.state == "live" and self.redis.away is None and await self.start_checkpoint():
                 await self.checkpoints.finish()
         except Exception:  # nothing may keep the service from stopping
             log.exception("model %s: no last checkpoint", self.name)

@@ -12,23 +12,30 @@ from app.checkpointing import CheckpointOptions
 from app.errors import (
     AppendUnknown,
     Conflict,
+    ForeignKey,
     LogError,
     LogFull,
     LogRegressed,
+    ProducerUnknown,
     RedisAway,
+    RedisRefused,
     ServerRefused,
     SkipRefused,
+    StaleBatch,
     Unavailable,
+    WrongEpoch,
     not_durable,
 )
 from app.event_log import EventLog, PublishedHead
 from app.folding import Deleted, Doubt, Outdated, Stuck
 from app.group import LearnRequest, fail
+from app.redis_condition import RETRY_AFTER_SECONDS, as_refusal, not_learned
 from ftrl_core.errors import UnknownVersion
 from ftrl_core.position import Position
 
-RETRY_AFTER_SECONDS = 1.0
 SUBSCRIBE_AGAIN_SECONDS = 1.0
+# Refusals of an append that say nothing about this replica's memory.
+NOT_APPENDED = (LogFull, WrongEpoch, ProducerUnknown, StaleBatch, ServerRefused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +79,6 @@ class Waiters:
             if not done.done() and reached(position):
                 done.set_result(True)
         self._waiting = [waiting for waiting in self._waiting if not waiting[1].done()]
-
-
-def not_learned(detail: str, slug: str = "unavailable") -> Unavailable:
-    """503 for a request of which surely nothing was learned."""
-    return Unavailable(detail, slug, "not_learned", RETRY_AFTER_SECONDS)
 
 
 def as_told(error: Exception) -> Exception:
@@ -139,6 +141,8 @@ def fail_group(group: Sequence[LearnRequest], error: Exception) -> None:
     """Tell requests what it means for them that their append, or the fold after it, failed so."""
     if isinstance(error, LogFull):
         fail(group, Unavailable("the log is full", "log-full", "not_learned", error.retry_after))
+    elif isinstance(error, RedisRefused | ForeignKey):
+        fail(group, as_refusal(error))
     elif isinstance(error, RedisAway):
         fail(group, not_learned("Redis does not answer", "redis-away"))
     elif isinstance(error, ServerRefused):

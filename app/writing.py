@@ -18,7 +18,6 @@ from app.errors import (
     LogFull,
     ProducerUnknown,
     RedisAway,
-    ServerRefused,
     StaleBatch,
     WrongEpoch,
 )
@@ -26,7 +25,8 @@ from app.event_log import Append, Appended, Control, EventLog, LogEntry
 from app.failpoints import failpoint
 from app.folding import Doubt, Follower
 from app.group import LearnRequest, plan, resolve
-from app.replica_work import fail_group
+from app.redis_condition import RedisCondition
+from app.replica_work import NOT_APPENDED, fail_group
 from ftrl_core.entry import decode
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
@@ -39,8 +39,15 @@ ATTEMPTS_MAX = 5
 class Writer:
     """The one appender of a replica; used by its owner's task only."""
 
-    def __init__(self, event_log: EventLog, follower: Follower, log_bytes_max: int) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        follower: Follower,
+        redis: RedisCondition,
+        log_bytes_max: int,
+    ) -> None:
         self._log = event_log
+        self._redis = redis
         self._follower = follower
         self._log_bytes_max = log_bytes_max
         self._new_producer()
@@ -88,7 +95,7 @@ class Writer:
         was full. Raises what doubts the memory or the connection."""
         try:
             resolve(group, await self.append_and_fold(incarnation, plan(group)))
-        except (LogFull, WrongEpoch, ProducerUnknown, StaleBatch, ServerRefused) as error:
+        except NOT_APPENDED as error:
             fail_group(group, error)
             return isinstance(error, LogFull)
         except Exception as error:
@@ -163,20 +170,25 @@ class Writer:
         )
 
     async def _settle(self, append: Append) -> Appended:
-        """Call until it is known whether the entries are in the log, or it is given up."""
+        """Call until it is known whether the entries are in the log, or it is given up.
+
+        From the second silence on Redis is away, so that nobody else begins to wait for this.
+        """
         deadline = time.monotonic() + REPEAT_SECONDS
         sent = False
         while True:
             try:
-                return await self._log.append(append)
-            except AppendUnknown:
-                sent = True
-                if time.monotonic() > deadline:
-                    raise
-            except RedisAway as error:
-                if not sent:
+                appended = await self._log.append(append)
+            except (AppendUnknown, RedisAway) as error:
+                if isinstance(error, RedisAway) and not sent:
                     raise
                 if time.monotonic() > deadline:
                     raise AppendUnknown(str(error)) from error
+                if sent:
+                    self._redis.is_away(error)
+                sent = True
+            else:
+                self._redis.answers()
+                return appended
             await asyncio.sleep(REPEAT_PAUSE_SECONDS)
             failpoint("append.repeated")

@@ -62,9 +62,36 @@ def page_checksum(content: bytes | memoryview) -> int:
 def state_segments(model: Model) -> list[bytes]:
     """All segments of a model's state, by their numbers."""
     ids = [model.deduplication.segment(i) for i in range(model.deduplication.segment_seqs.size)]
+    return [*_first_segments(model), *ids, *model.coefficients.admission.segments()]
+
+
+def _first_segments(model: Model) -> list[bytes]:
+    """Those before the window of ids."""
     bins = model.metrics.bins.tobytes() if model.metrics.scored else b""
-    filters = model.coefficients.admission.segments()
-    return [_core(model), bins, model.metrics.ring_bytes(), _names(model), *ids, *filters]
+    return [_core(model), bins, model.metrics.ring_bytes(), _names(model)]
+
+
+def _changed_segments(
+    model: Model, base_seq: int, damaged: Collection[int]
+) -> tuple[dict[int, bytes], U64]:
+    """The segments changed after base_seq, or damaged; and the checksums of all.
+
+    A full window of ids is 20 MB, of which little changes between two cuts: its other segments are
+    neither copied nor summed again.
+    """
+    window, filters = model.deduplication, model.coefficients.admission.segments()
+    filters_at = IDS + window.segment_seqs.size
+    others = dict(enumerate(_first_segments(model))) | dict(enumerate(filters, filters_at))
+    seqs = np.full(filters_at + len(filters), model.position.seq, np.int64)
+    seqs[NAMES], seqs[IDS:filters_at] = model.names_seq, window.segment_seqs
+    segments, checksums = {}, np.zeros(seqs.size, np.uint64)
+    for i in range(seqs.size):
+        if seqs[i] > base_seq or i in damaged:
+            segments[i] = others[i] if i in others else window.segment(i - IDS)
+    for i, content in others.items():
+        checksums[i] = segment_checksum(content)
+    checksums[IDS:filters_at] = window.checksums(segment_checksum)
+    return {i: content for i, content in segments.items() if content}, checksums
 
 
 def _core(model: Model) -> bytes:
@@ -125,19 +152,10 @@ def cut(
     size = model.table.page_bytes
     if buffer is None or buffer.size < size * len(dirty):
         buffer = np.empty(size * len(dirty), np.uint8)
-    pages = {}
-    for place, index in enumerate(dirty):
-        copy = buffer[place * size : (place + 1) * size]
-        copy[:] = model.table.page(index)
-        pages[index] = copy.data
-    contents = state_segments(model)
-    seqs = [model.position.seq] * NAMES + [model.names_seq]
-    seqs += model.deduplication.segment_seqs.tolist()
-    seqs += [model.position.seq] * model.coefficients.admission.segment_count
-    segments = {
-        i: c for i, c in enumerate(contents) if c and (seqs[i] > base_seq or i in damaged_segments)
-    }
-    segment_checksums = np.array([segment_checksum(c) for c in contents], np.uint64)
+    model.table.copy_pages(np.array(dirty, np.int64), buffer)
+    copies = buffer.data
+    pages = {i: copies[at * size : (at + 1) * size] for at, i in enumerate(dirty)}
+    segments, segment_checksums = _changed_segments(model, base_seq, damaged_segments)
     return Cut(
         model.config,
         model.position,

@@ -19,6 +19,8 @@ others continue it and take its verdict, which is state of the fold and part of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ftrl_core.batch import I64, U8, U32, U64, frozen
@@ -165,6 +167,8 @@ class Deduplication:
         self._seconds: U32 = np.zeros(window, np.uint32)
         self._index: U32 = np.zeros(max(4, 1 << (2 * window - 1).bit_length()), np.uint32)
         self.segment_seqs: I64 = np.zeros(-(-window // SEGMENT_IDS), np.int64)
+        self._checksums: U64 = np.zeros(self.segment_seqs.size, np.uint64)
+        self._known_seqs: I64 = np.zeros(self.segment_seqs.size, np.int64)
 
     def judge(self, requests: Requests, event_ids: U64, time_ms: int, seq: int) -> U8:
         """uint8[rows] of verdicts, in order; remembers what is new."""
@@ -204,6 +208,13 @@ class Deduplication:
         first, last = k * SEGMENT_IDS, min((k + 1) * SEGMENT_IDS, self.used)
         arrays = (self._ids, self._bodies, self._seconds)
         return b"".join(array[first:last].tobytes() for array in arrays)
+
+    def checksums(self, checksum: Callable[[bytes], int]) -> U64:
+        """uint64[segments]: each segment's checksum, kept until it changes. Do not change it."""
+        for k in np.flatnonzero(self.segment_seqs != self._known_seqs).tolist():
+            self._checksums[k] = checksum(self.segment(k))
+            self._known_seqs[k] = self.segment_seqs[k]
+        return self._checksums
 
     def load(self, count: int, carried: int, segments: list[bytes], seq: int) -> None:
         """Take over a state; ValueError when the sizes disagree."""

@@ -64,14 +64,18 @@ ROWS_MAX = 16_384
 WEIGHT_MAX = 1e6  # keeps every gradient's square finite in float32, see kernels
 OPERATIONS = ("create", "names", "configure", "restore", "delete", "skip")
 
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string that UTF-8 can hold: JSON can say half a surrogate pair."""
+    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value
+
+
 _FIELDS_FIT: dict[str, Callable[[dict[str, Any]], bool]] = {
     "create": lambda f: isinstance(f.get("config"), dict),
     "configure": lambda f: isinstance(f.get("config"), dict),
-    "names": lambda f: (
-        isinstance(f.get("names"), list) and all(isinstance(n, str) for n in f["names"])
-    ),
+    "names": lambda f: isinstance(f.get("names"), list) and all(_is_text(n) for n in f["names"]),
     "restore": lambda f: isinstance(f.get("generation"), str),
-    "skip": lambda f: isinstance(f.get("seq"), int),
+    "skip": lambda f: isinstance(f.get("seq"), int) and f["seq"] >= 1,
     "delete": lambda _: True,
 }
 _HEADER = struct.Struct("<4sHBB8I")
@@ -201,7 +205,7 @@ def _decode_control(payload: bytes, counts: Sequence[int]) -> ControlEntry:
     try:
         fields = json.loads(payload[_HEADER.size : -8])
         op = fields.pop("op")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise BadEntry("the control record is not a JSON object with an operation") from error
     if counts[0] != len(payload) - _HEADER.size - 8:
         raise BadEntry("the control record is not as long as its header says")

@@ -52,6 +52,13 @@ def _refresh(buf: U8, page_bytes: int, page_seqs: I64, known_seqs: I64, checksum
 
 
 @kernel
+def _copy_pages(buf: U8, page_bytes: int, indices: I64, out: U8) -> None:
+    for place in range(indices.size):
+        start, to = indices[place] * page_bytes, place * page_bytes
+        out[to : to + page_bytes] = buf[start : start + page_bytes]
+
+
+@kernel
 def _altered(buf: U8, page_bytes: int, page_seqs: I64, known_seqs: I64, checksums: U64) -> int:
     for i in range(page_seqs.size):
         if page_seqs[i] != known_seqs[i]:
@@ -84,6 +91,15 @@ class WeightTable:
     def page(self, index: int) -> U8:
         """The bytes of a page, a view."""
         return self.raw[index * self.page_bytes : (index + 1) * self.page_bytes]
+
+    def copy_pages(self, indices: I64, out: U8) -> None:
+        """Copy pages one after the other to the front of `out`, which must be large enough.
+
+        One kernel and no loop of Python's, since it runs in a thread beside the event loop: a
+        thread that loses its processor while it holds the interpreter stops every request.
+        """
+        assert out.size >= indices.size * self.page_bytes
+        _copy_pages(self.raw, self.page_bytes, indices, out)
 
     def checksums(self) -> U64:
         """uint64[page_count]: each page's checksum, 0 for a page of zeros. Do not change it."""

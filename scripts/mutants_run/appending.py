@@ -33,14 +33,15 @@ MUTATIONS: tuple[Mutation, ...] = (
         "acknowledge-although-append-failed",
         "a call without a reply is taken for done",
         WRITING,
-        "            except AppendUnknown:\n                sent = True\n",
-        "            except AppendUnknown:\n"
-        "                epoch, seq = append.epoch, append.after.seq\n"
-        "                last = Position(epoch, seq + len(append.entries))\n"
-        "                return Appended(\n"
-        "                    Position(epoch, seq + 1), last, append.after, append.after_nonce,\n"
-        "                    [0] * len(append.entries),\n"
-        "                )\n",
+        "                if time.monotonic() > deadline:\n",
+        "                if isinstance(error, AppendUnknown):\n"
+        "                    epoch, seq = append.epoch, append.after.seq\n"
+        "                    last = Position(epoch, seq + len(append.entries))\n"
+        "                    return Appended(\n"
+        "                        Position(epoch, seq + 1), last, append.after, append.after_nonce,\n"
+        "                        [0] * len(append.entries),\n"
+        "                    )\n"
+        "                if time.monotonic() > deadline:\n",
     ),
     mutation(
         "retry-as-a-new-batch",
@@ -137,8 +138,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "sent-forgotten",
         "a call sent once and then not deliverable is told as never sent",
         WRITING,
-        "                if not sent:\n                    raise\n",
-        "                if sent or not sent:\n                    raise\n",
+        "                if isinstance(error, RedisAway) and not sent:\n",
+        "                if isinstance(error, RedisAway):\n",
     ),
     mutation(
         "cut-told-as-undelivered",

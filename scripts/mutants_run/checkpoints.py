@@ -112,8 +112,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "segment-base-off-by-one",
         "a state segment that changed is named as the base has it",
         CHECKPOINT,
-        "if c and (seqs[i] > base_seq or i in damaged_segments)",
-        "if c and (seqs[i] > base_seq + 2 or i in damaged_segments)",
+        "if seqs[i] > base_seq or i in damaged:",
+        "if seqs[i] > base_seq + 2 or i in damaged:",
         Edit(
             CHECKPOINT,
             "    if same and (sums[:same][clean[:same]] != old_sums[:same][clean[:same]]).any():\n"

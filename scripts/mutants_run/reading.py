@@ -62,15 +62,15 @@ MUTATIONS: tuple[Mutation, ...] = (
         "head-never-looked-at",
         "who hears nothing never looks at the log: a lost history goes unnoticed",
         OWNER,
-        "self._behind or self.away is not None or time.monotonic() >= self._head_due",
-        "self._behind or self.away is not None",
+        "self._behind or self.redis.away or time.monotonic() >= self._head_due",
+        "self._behind or self.redis.away",
     ),
     mutation(
         "unreadable-passed-over",
         "an entry that one replica cannot read is left out by that replica alone",
         FOLDING,
-        "            self._unreadable_entry(entry, error)\n",
-        "            self.loaded.pass_over(entry.position)\n            del error\n",
+        "                await self._unreadable_entry(entry, error)\n",
+        "                self._skipped.add(seq)\n                del error\n",
     ),
     mutation(
         "skip-of-a-folded-position-ignored",
@@ -126,10 +126,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "stale-tail-after-a-reload",
         "entries read before a reload are folded after it",
         FOLDING,
-        "            self._tail = []\n            since_yield = 0\n",
-        "            self._tail = []\n"
-        '            self._before = [*getattr(self, "_before", []), *entries][-2:]\n'
-        "            since_yield = 0\n",
+        "        since_yield = 0\n        for entry in entries:\n",
+        '        self._before = [*getattr(self, "_before", []), *entries][-2:]\n'
+        "        since_yield = 0\n        for entry in entries:\n",
         Edit(
             FOLDING,
             "self.model, self.nonce, self._tail = model, nonce, tail",

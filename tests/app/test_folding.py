@@ -4,27 +4,30 @@ that is not as it should be. Entries are damaged through a client of the test's 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.errors import Conflict, Unavailable
-from app.event_log import Append
+from app.errors import Conflict, RedisAway, Unavailable
+from app.event_log import LogEntry
+from app.folding import Follower
 from app.hub import Hub
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
 from ftrl_core.entry import encode_examples, whole_request
+from ftrl_core.model import Model
 from ftrl_core.position import Position
-from tests.app.model_in_redis import ModelInRedis
 from tests.recovery.harness import (
+    SMALL,
+    append_raw,
     assert_agree,
     batch_of,
     default_of,
     hub_on,
+    state_of,
     until,
     until_async,
 )
@@ -35,26 +38,6 @@ KEYS = ModelKeys("ctr", "default")
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(11)
-
-
-async def _append_raw(hub: Hub, replica: ModelReplica, payload: bytes) -> Position:
-    """Append whatever bytes, as a process with a defect would: the chain is right."""
-    writer = ModelInRedis(hub.connections, KEYS, replica.incarnation)
-    head = await writer.log.head()
-    nonce = secrets.token_hex(8)
-    appended = await writer.log.append(
-        Append(
-            incarnation=replica.incarnation,
-            epoch=head.epoch,
-            producer=secrets.token_hex(8),
-            batch_number=1,
-            after=head.position,
-            after_nonce=head.nonce,
-            entries=[(payload, nonce)],
-            log_bytes_max=0,
-        )
-    )
-    return appended.last
 
 
 def _damaged(random: np.random.Generator) -> bytes:
@@ -81,7 +64,7 @@ async def test_an_unreadable_entry_stops_learning_until_it_is_skipped(
         good = (await one.learn(batch_of(random, 20, first_id=1))).position
         await two.wait_for(good, 5.0)
         predicted = one.predict(probe)[1]
-        bad = await _append_raw(a, one, _damaged(random))
+        bad = await append_raw(a, one, _damaged(random))
         for replica in (one, two):
             await _until_stuck(replica)
             position, again = replica.predict(probe)
@@ -109,7 +92,7 @@ async def test_a_replica_started_after_the_skip_passes_over_the_entry_too(
     async with hub_on(redis_url, tmp_path / "a") as a:
         one = await default_of(a)
         await one.learn(batch_of(random, 20))
-        bad = await _append_raw(a, one, b"not a payload")
+        bad = await append_raw(a, one, b"not a payload")
         await until(lambda: one.state == "stuck", "the entry stops the replica")
         async with hub_on(redis_url, tmp_path / "b") as b:  # stuck from its start
             two = await b.get("default")
@@ -122,6 +105,28 @@ async def test_a_replica_started_after_the_skip_passes_over_the_entry_too(
                 three = await c.get("default")
                 await until(three.can_learn, "a third passes over it")
                 assert await assert_agree(three) == state
+
+
+async def test_a_damaged_checkpoint_past_a_skipped_entry_is_gone_round_by_the_log(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        bad = await append_raw(a, one, _damaged(random))
+        await _until_stuck(one)
+        await one.skip(bad)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        state = await state_of(one)
+        newest = await one._owner.store.newest()
+        assert newest is not None
+        await _ask(a, "SET", KEYS.manifest(newest.generation), b"damaged")
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = await b.get("default")
+            await until(two.can_learn, "it loads the older one and passes over the entry")
+            assert await state_of(two) == state
 
 
 async def test_a_replica_that_had_folded_a_skipped_entry_gives_it_up(
@@ -215,6 +220,26 @@ async def test_a_broken_chain_is_answered_by_loading_again(
         await assert_agree(one, two)
 
 
+async def test_an_epoch_that_nothing_began_is_never_served(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    """The last entry's id is damaged; nonces and payload are whole, and nothing follows it."""
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 5))
+        ((name, fields),) = await _ask(a, "XRANGE", KEYS.log, "1-2", "1-2")
+        await _ask(a, "XDEL", KEYS.log, name)
+        await _ask(a, "XADD", KEYS.log, "3-2", *fields)
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            served = []
+            while two._owner.log_regressions < 3:
+                served += [two.model] if two.model else []
+                await asyncio.sleep(0)
+            assert not served
+            assert "another epoch" in two.detail
+
+
 async def test_an_idle_replica_notices_that_its_position_is_another_entry_now(
     redis_url: str, tmp_path: Path, random: np.random.Generator
 ) -> None:
@@ -274,3 +299,30 @@ async def test_a_defect_in_the_fold_never_leaves_the_model_without_an_owner(
         assert refusal.value.outcome == "unknown"
         await until(replica.can_learn, "loaded again")
         assert replica.require_model().examples == 5
+
+
+async def test_a_read_ahead_that_fails_waits_for_the_fold(random: np.random.Generator) -> None:
+    """Otherwise the owner would go on, and fold, beside a fold that is not over."""
+    model, payload = Model(SMALL), encode_examples(b := batch_of(random, 400), whole_request(b))
+    entries = [LogEntry(Position(1, i), f"n{i}", f"n{i - 1}", 1, payload) for i in range(1, 41)]
+
+    class Log:
+        reads = 0
+
+        async def read(self, _after: Position) -> list[LogEntry]:
+            self.reads += 1
+            if self.reads > 1:
+                raise RedisAway("gone")
+            return entries
+
+    log: Any = Log()
+    no_restore: Any = None
+
+    async def agree(_model: Model, _last_ms: int, _next_ms: int) -> None:
+        pass
+
+    follower = Follower(log, no_restore, agree)
+    follower.adopt(model, "n0", [])
+    with pytest.raises(RedisAway):
+        await follower.catch_up()
+    assert follower.loaded.position == entries[-1].position

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import Conflict, ModelNotFound, Unavailable
+from app.errors import Conflict, ModelNotFound, RedisAway, Unavailable
 from app.hub import memory_bytes
 from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadConfig
@@ -196,3 +196,37 @@ async def test_a_deletion_cut_short_is_finished_by_who_comes_next(
         made, new = await b.create("m", SMALL)
         assert new
         assert made.require_model().examples == 0
+
+
+async def test_deleting_again_removes_what_an_interrupted_call_left(
+    redis_url: str, tmp_path: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hub_on(redis_url, tmp_path) as hub:
+        replica, _ = await hub.create("m", SMALL)
+        await replica.learn(batch_of(random, 5))
+
+        async def interrupted(*_: object) -> None:
+            raise RedisAway("the connection is gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(hub._index, "finish_delete", interrupted)
+            with pytest.raises(RedisAway):
+                await hub.delete("m")
+        left = await hub.connections.read_command("KEYS", "{ctr:m}:*")
+        assert left
+        with pytest.raises(ModelNotFound):
+            await hub.delete("m")
+        assert await hub.connections.read_command("KEYS", "{ctr:m}:*") == []
+
+
+async def test_a_damaged_configuration_in_meta_is_said_and_not_a_failure(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as hub:
+        await hub.create("m", SMALL)
+        for damaged in (b"{", b"\xff", b'{"table_bits": 99}'):
+            meta = "{ctr:m}:meta"
+            await hub.connections.write_command("HSET", meta, "configuration", damaged)
+            async with hub_on(redis_url, tmp_path / "b") as other:
+                with pytest.raises(Unavailable, match="damaged"):
+                    await other.get("m")

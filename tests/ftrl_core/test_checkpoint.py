@@ -162,6 +162,18 @@ def test_damaged_pages_are_written_though_clean() -> None:
     assert load(advanced, {"a": first, "b": taken}).state_digest() == model.state_digest()
 
 
+def test_checksums_of_segments_are_those_of_their_contents() -> None:
+    """Kept from cut to cut, also when the ring of ids begins anew over an old segment."""
+    model = Model({**CONFIG, "deduplication_window": 9000})
+    rng = np.random.default_rng(1)
+    for first in range(1, 20_000, 4000):
+        batch = local_batch(rng, [4], 4000)
+        ids = np.arange(first, first + 4000, dtype=np.uint64)
+        model.learn(replace(batch, event_ids=ids))
+        sums = [checkpoint.segment_checksum(c) for c in checkpoint.state_segments(model)]
+        assert cut(model, model.position.seq).segment_checksums.tolist() == sums
+
+
 def test_damaged_segments_are_written_though_clean() -> None:
     model = Model({**CONFIG, "deduplication_window": 100_000})
     rng = np.random.default_rng(1)

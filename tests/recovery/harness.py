@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -21,11 +22,14 @@ from typing import Any
 import numpy as np
 
 from app.embedded_server import EmbeddedServer
+from app.event_log import Append, EventLog
 from app.hub import Hub
 from app.redis_connections import RedisConnections
+from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
 from app.settings import load_settings
 from ftrl_core.batch import ExampleBatch, canonicalise
+from ftrl_core.position import Position
 
 SMALL = {"table_bits": 12, "deduplication_window": 4096}
 IDLE_SECONDS = 0.15
@@ -124,6 +128,23 @@ async def assert_agree(*replicas: ModelReplica) -> tuple[str, str]:
     states = [await state_of(replica) for replica in replicas]
     assert len(set(states)) == 1, states
     return states[0]
+
+
+async def append_raw(hub: Hub, replica: ModelReplica, payload: bytes) -> Position:
+    """Append whatever bytes to `default`, as a process with a defect would: the chain is right."""
+    log = EventLog(hub.connections, ModelKeys("ctr", "default"))
+    head = await log.head()
+    append = Append(
+        incarnation=replica.incarnation,
+        epoch=head.epoch,
+        producer=secrets.token_hex(8),
+        batch_number=1,
+        after=head.position,
+        after_nonce=head.nonce,
+        entries=[(payload, secrets.token_hex(8))],
+        log_bytes_max=0,
+    )
+    return (await log.append(append)).last
 
 
 class Disk:
