@@ -50,7 +50,7 @@ class Network:
         self._draw = draw
         self._direct = direct
         self._before_begin = before_begin
-        self._begin_sha = Script("begin").sha
+        self._begin_sha = Script("begin", when_full=True).sha
         self._burst: tuple[str, float] = ("", 0.0)
         self._late: set[asyncio.Task[None]] = set()
 

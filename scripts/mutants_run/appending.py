@@ -38,8 +38,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "                    epoch, seq = append.epoch, append.after.seq\n"
         "                    last = Position(epoch, seq + len(append.entries))\n"
         "                    return Appended(\n"
-        "                        Position(epoch, seq + 1), last, append.after, append.after_nonce,\n"
-        "                        [0] * len(append.entries),\n"
+        "                        Position(epoch, seq + 1), last, append.after,\n"
+        "                        append.after_nonce, [0] * len(append.entries),\n"
         "                    )\n"
         "                if time.monotonic() > deadline:\n",
     ),
