@@ -234,7 +234,7 @@ async def finish(
     """End every fault, and compare all with all: replicas, fresh ones, the log, the journal."""
     await cluster.quiet()
     if cluster.draw.random() < 0.5:
-        await _must_checkpoint(cluster)
+        await must_checkpoint(cluster)
     async with cluster.cold() as cold:
         await cold.ready()
         if not damaged and cluster.refused:
@@ -253,12 +253,12 @@ async def finish(
     faults += probe_faults(journal, reading) if strict and not excused else []
     if faults:
         raise Fault("; ".join(faults[:3]))
-    await _must_checkpoint(cluster)
+    await must_checkpoint(cluster)
     if not excused:
         await _fall_back(cluster, reading)
     for _ in range(2):
         await clients[0].deliver(clients[0].new_request(kind="ids"))
-        await _must_checkpoint(cluster)
+        await must_checkpoint(cluster)
     if left := await orphans(cluster):
         raise Fault(f"nobody will remove {left[:3]}")
     await cluster.history.tap()
@@ -276,7 +276,7 @@ async def _fall_back(cluster: Cluster, reading: Reading) -> None:
         await agree(reading, cold)
 
 
-async def _must_checkpoint(cluster: Cluster) -> None:
+async def must_checkpoint(cluster: Cluster) -> None:
     """A healthy cluster can write a checkpoint."""
     deadline = time.monotonic() + 5.0
     while True:

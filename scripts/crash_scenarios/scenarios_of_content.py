@@ -16,7 +16,13 @@ from scripts.crash_scenarios.clients import Client, Journal
 from scripts.crash_scenarios.cluster import Cluster, Fault, Node, Reply, checkpoint
 from scripts.crash_scenarios.history import History
 from scripts.crash_scenarios.judge import agree
-from scripts.crash_scenarios.scenarios import Traffic, clients_of, config_of, finish
+from scripts.crash_scenarios.scenarios import (
+    Traffic,
+    clients_of,
+    config_of,
+    finish,
+    must_checkpoint,
+)
 from tests.oracle.exact import ExactFold
 from tests.recovery.harness import until_async
 
@@ -175,6 +181,11 @@ async def restore(cluster: Cluster, journal: Journal, draw: random.Random) -> No
             snapshots[seq] = sources[name]
             await asyncio.sleep(draw.uniform(0.0, 0.15))
         await _fall_back(cluster, clients[0], draw, snapshots)
+    await cluster.quiet()
+    told = _expect(await calm.call("POST", "/admin/snapshots/one/restore"), OK)
+    snapshots[int(told["position"].split("-")[1])] = sources["one"]
+    await cluster.caught_up(*cluster.nodes)
+    await must_checkpoint(cluster)  # nothing was learned since: all pages are the restore's
     await finish(cluster, journal, clients, strict=False, snapshots=snapshots, damaged=True)
 
 
