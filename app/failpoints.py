@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 ALLOW, PLAN = "CLICKFOLD_TEST_CRASHES", "CLICKFOLD_TEST_FAILPOINTS"
 SCRIPTS = (
     "append", "begin", "put", "commit", "drop", "damage", "create", "models_row", "delete_finish",
+    "digest", "probe",
 )  # fmt: skip
 POINTS = (
     # the life of an event
@@ -64,6 +65,8 @@ POINTS = (
     "start.connected", "start.opened", "recovery.begun", "recovery.manifest", "recovery.segments",
     "recovery.pages", "recovery.tail", "recovery.loaded", "recovery.doubt",
     "stop.begun", "stop.finished", "stop.closed",
+    # replicas compare digests; Redis refused writes
+    "digest.before", "digest.after", "probe.before", "probe.after",
 )  # fmt: skip
 CONNECTION_POINTS = frozenset({"redis.sent", "redis.answered"})  # where `raise` is possible
 STANDARD_ERROR = 2

@@ -30,6 +30,7 @@ _NEEDS = {
     "control": ("fold.control", "names.folded"),
     "damage": ("damage.",),
     "doubt": ("recovery.doubt",),
+    "patience": ("digest.", "probe."),  # comparisons half a minute apart, a Redis that refuses
 }
 OPERATIONS = {  # of the administrating client
     "snapshot": "snapshot", "restore": "restore", "configure": "configure", "model": "model",
@@ -59,6 +60,8 @@ class Profile:
     def reaches(self, point: str) -> bool:
         """Whether this point can come up."""
         need = need_of(point)
+        if need == "patience":
+            return False
         if need in ("embedded", "revived"):
             return self.embedded
         if need == "doubt":

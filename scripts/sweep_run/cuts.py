@@ -62,6 +62,23 @@ async def connecting(stage: Stage, fault: Fault) -> None:
     await stage.learn()
 
 
+async def forgotten_put(stage: Stage, fault: Fault) -> None:
+    """The server forgets its scripts before pages are written."""
+    await stage.learn()
+    await stage.ask("SCRIPT", "FLUSH")
+    stage.proxy.arm(fault)
+    subject = await stage.subject()
+    await _until_done(subject.checkpoint)
+    await _checkpointed(subject)
+
+
+async def comparing(stage: Stage, fault: Fault) -> None:
+    """The replica says its digest and hears the others'."""
+    stage.proxy.arm(fault)
+    owner = (await stage.subject())._owner
+    await _until_done(lambda: owner.job(lambda: owner.agreement.compare(owner.follower.loaded)))
+
+
 async def looking(stage: Stage, fault: Fault) -> None:
     """The owner compares with meta, and reads what somebody else appended."""
     await stage.learn(await stage.other())
@@ -165,7 +182,8 @@ class Scenario:
 
 SCENARIOS = (
     Scenario(learning, ("append",)),
-    Scenario(forgotten_scripts, ("SCRIPT LOAD",)),
+    Scenario(forgotten_scripts, ("EVAL",)),
+    Scenario(forgotten_put, ("SCRIPT LOAD",)),
     Scenario(connecting, ("CLIENT SETNAME", "CLIENT SETINFO")),
     Scenario(looking, ("HGETALL meta", "XRANGE log")),
     Scenario(
@@ -188,8 +206,9 @@ SCENARIOS = (
         checkpointed=True,
     ),
     Scenario(loading_damage, ("damage",)),
+    Scenario(comparing, ("digest",)),
     Scenario(subscribing, ("SUBSCRIBE head", MESSAGE)),
-    Scenario(checking, ("INFO", "CONFIG GET")),
+    Scenario(checking, ("INFO", "CONFIG GET", "COMMAND")),
     Scenario(making, ("create", "models_row", "delete_finish", "HGETALL models", "HGET models")),
     Scenario(sharing_snapshots, ("SET snapshot-store", "GET snapshot-store")),
 )

@@ -44,8 +44,11 @@ GIVEN_UP_SECONDS = 0.1  # after a hold; what comes earlier was already on its wa
 
 def script_names() -> dict[bytes, str]:
     """SHA-1 -> name of every script of the service."""
-    names = [Path(entry.name).stem for entry in (files("app") / "lua").iterdir()]
-    return {Script(n).sha.encode(): n for n in names if n != "common"}
+    stems = [Path(entry.name).stem for entry in (files("app") / "lua").iterdir()]
+    names = [name for name in stems if name != "common"]
+    return {
+        Script(name, when_full=full).sha.encode(): name for name in names for full in (False, True)
+    }
 
 
 @dataclass(slots=True)
@@ -117,7 +120,7 @@ class Proxy:
             name = self._scripts.get(words[1], first)
             kind = KEY_KIND.search(words[5]) if name == "put" else None
             return f"{name} {kind[1].decode()}" if kind else name
-        if len(words) == 1:
+        if len(words) == 1 or first == "EVAL":  # of a script that the server does not know yet
             return first
         if first in DETAILED:
             return f"{first} {words[1].decode('ascii', 'replace').upper()}"

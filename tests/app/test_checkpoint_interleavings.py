@@ -84,6 +84,10 @@ class SteppedConnections(RedisConnections):
         await self._step()
         return await super().write_commands(commands)
 
+    async def append_command(self, *command: Any) -> Any:
+        await self._step()
+        return await super().append_command(*command)
+
     async def read_command(self, *command: Any) -> Any:
         await self._step()
         return await super().read_command(*command)

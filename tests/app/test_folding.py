@@ -322,6 +322,7 @@ async def test_a_read_ahead_that_fails_waits_for_the_fold(random: np.random.Gene
         pass
 
     follower = Follower(log, no_restore, agree)
+    model.position = Position(1, 0)
     follower.adopt(model, "n0", [])
     with pytest.raises(RedisAway):
         await follower.catch_up()

@@ -224,7 +224,7 @@ async def test_a_damaged_configuration_in_meta_is_said_and_not_a_failure(
 ) -> None:
     async with hub_on(redis_url, tmp_path / "a") as hub:
         await hub.create("m", SMALL)
-        for damaged in (b"{", b"\xff", b'{"table_bits": 99}'):
+        for damaged in (b"{", b"\xff"):
             meta = "{ctr:m}:meta"
             await hub.connections.write_command("HSET", meta, "configuration", damaged)
             async with hub_on(redis_url, tmp_path / "b") as other:
