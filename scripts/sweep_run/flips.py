@@ -231,7 +231,8 @@ def flip_redis(file: File, folder: Path, count: int, seed: int, tally: Tally) ->
         for share in range(LANES):
             place = folder / f"lane{share}"
             place_file(place, file.content)
-            server = servers.enter_context(BareServer(place, appendonly="yes", appendfsync="always"))
+            bare = BareServer(place, appendonly="yes", appendfsync="always")
+            server = servers.enter_context(bare)
             judge = Judge(file, folder / f"service{share}")
             lanes.append(Lane(server, judge, tally, share, LANES))
         asyncio.run(_all(lanes, count, seed))
