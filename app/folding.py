@@ -152,8 +152,8 @@ class Follower:
         if seq not in self._skipped:
             try:
                 decoded = decode(entry.payload)
-                if entry.position.epoch - position.epoch != _begins_epoch(decoded):
-                    raise Doubt(f"the entry at {entry.position} is of another epoch")
+                if entry.position.epoch - position.epoch not in _epochs_begun(decoded):
+                    raise BadEntry("it is of another epoch")
                 await self._fold(entry, decoded)
             except UnknownVersion as error:
                 detail = f"the entry at {entry.position}: {error}"
@@ -248,8 +248,10 @@ class Follower:
         return False
 
 
-def _begins_epoch(entry: Entry) -> bool:
-    return isinstance(entry, ControlEntry) and entry.op in ("create", "restore", "skip")
+def _epochs_begun(entry: Entry) -> tuple[int, ...]:
+    """How far an entry may be beyond the epoch of the one before it."""
+    op = entry.op if isinstance(entry, ControlEntry) else ""
+    return {"restore": (1,), "create": (0, 1), "skip": (0, 1)}.get(op, (0,))
 
 
 def _skips(entry: LogEntry) -> int | None:

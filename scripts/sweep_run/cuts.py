@@ -180,30 +180,19 @@ class Scenario:
     checkpointed: bool = False  # whether there must be checkpoints beforehand
 
 
+CHECKPOINT_COMMANDS = (
+    "begin", "put page", "put state", "commit", "drop", "HGETALL generations", "HGET meta",
+    "GET manifest",
+)  # fmt: skip
 SCENARIOS = (
     Scenario(learning, ("append",)),
     Scenario(forgotten_scripts, ("EVAL",)),
     Scenario(forgotten_put, ("SCRIPT LOAD",)),
     Scenario(connecting, ("CLIENT SETNAME", "CLIENT SETINFO")),
     Scenario(looking, ("HGETALL meta", "XRANGE log")),
+    Scenario(checkpointing, CHECKPOINT_COMMANDS, reload=True),
     Scenario(
-        checkpointing,
-        (
-            "begin",
-            "put page",
-            "put state",
-            "commit",
-            "drop",
-            "HGETALL generations",
-            "HGET meta",
-            "GET manifest",
-        ),
-        reload=True,
-    ),
-    Scenario(
-        loading,
-        ("HMGET meta", "MGET manifest", "MGET state", "MGET page"),
-        checkpointed=True,
+        loading, ("HMGET meta", "MGET manifest", "MGET state", "MGET page"), checkpointed=True
     ),
     Scenario(loading_damage, ("damage",)),
     Scenario(comparing, ("digest",)),

@@ -73,7 +73,8 @@ async def hub_on(
     **settings: Any,
 ) -> AsyncIterator[Hub]:
     """A started hub with a data directory of its own; closed at the end."""
-    connections = RedisConnections.from_url(url, socket_timeout=socket_timeout)
+    durability = settings.get("durability", "fsync")
+    connections = RedisConnections.from_url(url, durability, socket_timeout=socket_timeout)
     options = load_settings(
         redis_url=url,
         data_dir=directory,

@@ -106,8 +106,8 @@ async def test_a_service_at_a_standby_predicts_and_learns_once_it_is_promoted(
         disk._point()
         with pytest.raises(Unavailable) as refusal:
             await replica.learn(batch_of(random, 1))
-        assert (refusal.value.type_slug, refusal.value.outcome) == ("redis-refuses", "not_learned")
-        assert "READONLY" in refusal.value.detail
+        assert (refusal.value.type_slug, refusal.value.outcome) == ("not-durable", "not_learned")
+        assert "role" in refusal.value.detail
         state = await state_of(replica)
         _ask(standby, "CONFIG", "SET", "replica-serve-stale-data", "no")
         await until(lambda: replica.stale_seconds() > 0, "MASTERDOWN is no answer")
