@@ -24,7 +24,7 @@ from app.replica import ModelReplica
 from ftrl_core.snapshot_file import read_snapshot, write_snapshot
 from scripts.sweep_run.aof_file import incremental_file, units
 from tests.oracle.streams import ONE_RATE
-from tests.recovery.harness import batch_of, hub_on, until
+from tests.recovery.harness import NEVER_SECONDS, batch_of, hub_on, until
 
 MODELS: dict[str, dict[str, Any]] = {
     "default": {**ONE_RATE, "table_bits": 9, "deduplication_window": 64},
@@ -90,6 +90,7 @@ class Life:
         replicas = [await other.get(name) for other in self.hubs]
         position = max(one.require_model().position for one in replicas)
         assert await replica.wait_for(position, 10.0), replica.detail
+        await until(replica.can_learn, f"{name} can be used")  # it may be loading again
         return replica
 
     async def _learn(self, replica: ModelReplica) -> None:
@@ -188,8 +189,8 @@ async def live(
     """Live until the append-only file has so many units; the file as it is then, before the hubs
     write their last checkpoints."""
     async with (
-        hub_on(url, folder / "a", config=MODELS["default"]) as a,
-        hub_on(url, folder / "b", config=MODELS["default"]) as b,
+        hub_on(url, folder / "a", config=MODELS["default"], compare_seconds=NEVER_SECONDS) as a,
+        hub_on(url, folder / "b", config=MODELS["default"], compare_seconds=NEVER_SECONDS) as b,
     ):
         # One file from the first command on, however large: a rewrite would begin another.
         await a.connections.write_command("CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
