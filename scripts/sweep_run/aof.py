@@ -65,11 +65,14 @@ class Boundaries:
                     self._note(server, number)
                     content = self._file.content[unit.start : unit.end]
                     server.feed(content, len(unit.commands))
+                    fed = server.dataset_digest()
                     for expected in self._file.expected[number]:
                         self.recoveries += 1
                         fault = await recovered(connections, expected)
                         if fault:
                             self.faults.append(f"after unit {number}, {expected.name}: {fault}")
+                    if server.dataset_digest() != fed:
+                        self.faults.append(f"after unit {number}: recovery wrote something")
                 self._note(server, len(self._file.units))
             finally:
                 await connections.aclose()
