@@ -208,6 +208,26 @@ def learn_lanes(
 
 
 @inner_kernel
+def score_row(
+    lanes: Lanes, table: F32, constants: F64, k: F32, row_offsets: I64, row: int, hashes: U32,
+    values: F32, views: U8, factors: F32, slots: U32, others: U32, places: U32, records: F32,
+    xs: F32, ws: F32, sums: F32,
+) -> int:  # fmt: skip
+    """Gather a row's records, and from them the weights and the partial sums of every lane; how
+    many coordinates there are. The arrays from factors on are filled."""
+    start = row_offsets[row]
+    count = row_offsets[row + 1] - start
+    view_factors(constants, values, views, start, count, factors)
+    units = gather_row(
+        lanes, table, hashes, values, views, start, count, factors, slots, others, places,
+        records, xs,
+    )  # fmt: skip
+    weigh_row(lanes, records, units * len(lanes), k, ws)
+    sum_row(lanes, units, others, places, xs, ws, sums)
+    return units
+
+
+@inner_kernel
 def dither_row(
     lanes: Lanes, units: int, slots: U32, others: U32, places: U32, noise: np.uint32, us: F32
 ) -> None:
@@ -290,11 +310,8 @@ def predict_batch(
     width, k = len(lanes), tiled(constants)
     longest = longest_row(row_offsets)
     size = padded(longest * width)
-    records, ws, xs = (
-        np.zeros(2 * size, np.float32),
-        np.zeros(size, np.float32),
-        np.zeros(size, np.float32),
-    )
+    records = np.zeros(2 * size, np.float32)
+    ws, xs = np.zeros(size, np.float32), np.zeros(size, np.float32)
     slots, others = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
     places, sums = np.empty(longest, np.uint32), np.empty(ACCUMULATORS * width, np.float32)
     ps, bs, factors = np.empty(width), np.empty(width), np.empty(VIEWS * width, np.float32)
@@ -302,15 +319,10 @@ def predict_batch(
         bs[lane] = bias_weight(bias, constants, lane)
     for r in range(row_offsets.size - 1):
         prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
-        start = row_offsets[r]
-        count = row_offsets[r + 1] - start
-        view_factors(constants, values, views, start, count, factors)
-        units = gather_row(
-            lanes, table, hashes, values, views, start, count, factors, slots, others, places,
-            records, xs,
+        score_row(
+            lanes, table, constants, k, row_offsets, r, hashes, values, views, factors, slots,
+            others, places, records, xs, ws, sums,
         )  # fmt: skip
-        weigh_row(lanes, records, units * width, k, ws)
-        sum_row(lanes, units, others, places, xs, ws, sums)
         for lane in range(width):
             ps[lane] = sigmoid(clamped_logit(joined(sums, width, lane), bs[lane]))
         out[r] = mixed(posterior, ps)
@@ -344,15 +356,10 @@ def learn_batch(
         if skip[r]:
             out[r] = logits[r] = np.nan
             continue
-        start = row_offsets[r]
-        count = row_offsets[r + 1] - start
-        view_factors(constants, values, views, start, count, factors)
-        units = gather_row(
-            lanes, table, hashes, values, views, start, count, factors, slots, others, places,
-            records, xs,
+        units = score_row(
+            lanes, table, constants, k, row_offsets, r, hashes, values, views, factors, slots,
+            others, places, records, xs, ws, sums,
         )  # fmt: skip
-        weigh_row(lanes, records, units * width, k, ws)
-        sum_row(lanes, units, others, places, xs, ws, sums)
         logits[r] = learn_lanes(bias, constants, sums, labels[r], weights[r], ps, residuals)
         out[r] = mixed(posterior, ps)
         if width > 1:
