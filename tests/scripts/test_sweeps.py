@@ -48,9 +48,6 @@ def test_a_unit_is_a_command_or_a_whole_transaction() -> None:
     assert [command.name for command in commands(content)][1] == b"MULTI"
 
 
-@pytest.mark.xfail(
-    strict=False, reason="seen once: 193 of 347 cuts loaded another data set; the cause is open"
-)
 def test_prefixes_of_an_append_only_file() -> None:
     report = aof.sweep(operations=80, count=60, starts=3, seed=SEED)
     assert report["passed"], report
