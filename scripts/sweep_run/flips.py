@@ -94,6 +94,7 @@ class Judge:
         finally:
             for replica in hub.loaded():
                 await abandon(replica)
+            await hub._watch.stop()
             await connections.aclose()
         return found
 
