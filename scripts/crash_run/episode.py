@@ -144,15 +144,11 @@ class Episode:
     # Lives
 
     def _crash(self) -> None:
-        for service in self._services[1:]:
-            service.start()
         for number in range(self._lives):
             self._live(self._services[number % len(self._services)], first=number == 0)
+        self._start_dead()
         for service in self._services:
-            if not service.is_alive():
-                service.start()
-        for service in self._services:
-            service.wait_ready()
+            self._must_be_ready(service)
         self._gate.finish()
         for client in [*self._clients, self._admin]:
             client.join(120)
@@ -169,6 +165,7 @@ class Episode:
         if self._losses is not None:
             self._losses.life_begins()
         service.start(life.plan)
+        self._start_dead()
         ready = service.wait_ready()
         if first:
             for one in [*self._clients, self._admin]:
@@ -176,6 +173,16 @@ class Episode:
         if ready:
             self._use(service, life)
         self._count(service)
+
+    def _start_dead(self) -> None:
+        """Services that ended in an earlier life are there again, without a plan."""
+        for service in self._services:
+            if not service.is_alive():
+                service.start()
+
+    def _must_be_ready(self, service: Service) -> None:
+        if not service.wait_ready():
+            raise Violation(f"a service without a plan ended by itself; see {service.log}")
 
     def _use(self, service: Service, life: Life) -> None:
         """Traffic until it dies, or has lived long enough."""
@@ -288,7 +295,7 @@ class Episode:
             raise Violation(f"the last snapshot cannot be taken: {status} {told}")
         self._services[0].kill()
         self._services[0].start()
-        self._services[0].wait_ready()
+        self._must_be_ready(self._services[0])
         self._ask(self._services[0], "a cold start", head, served)
         return served
 
