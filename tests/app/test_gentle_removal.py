@@ -48,7 +48,7 @@ def test_an_unlinked_file_shrinks_in_steps_and_one_with_a_name_does_not(tmp_path
         wait_until(lambda: {str(old), str(new)} <= set(held_names()))
         with old.open("rb") as watched:
             old.unlink()
-            sizes = []
+            sizes: list[int] = []
             while not sizes or sizes[-1] > 0:
                 sizes.append(os.fstat(watched.fileno()).st_size)
                 time.sleep(0.002)
