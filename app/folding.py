@@ -14,7 +14,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     skip of a position that this memory has folded    Doubt, and pass over it next time
     the same, though a checkpoint holds it            as an unreadable payload
     restore                                           load the pages it names, then switch
-    delete                                            Deleted
+    delete, or meta that says so                      Deleted
 """
 
 from __future__ import annotations
@@ -106,10 +106,13 @@ class Follower:
         return self.model
 
     def compare(self, head: Head, incarnation: str) -> bool:
-        """Whether there is something to read; Doubt when the log is not the one folded."""
+        """Whether there is something to read; Doubt when the log is not the one folded, Deleted
+        whether or not the entry that says so can be reached."""
         position = self.loaded.position
         if head.incarnation != incarnation:
             raise Doubt("the model was made again")
+        if head.deleted:
+            raise Deleted("the model was deleted")
         if head.seq < position.seq or head.epoch < position.epoch:
             raise Doubt(f"the log ends at {head.position}, before {position}")
         if head.seq == position.seq and head.nonce != self.nonce:

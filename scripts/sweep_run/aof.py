@@ -44,6 +44,7 @@ from tests.recovery.harness import batch_of, hub_on, until
 TAIL_BYTES = 1 << 17  # of the file between two saved data sets, or a little more
 BASE_LINE = "file appendonly.aof.1.base.rdb seq 1 type b\n"
 FAULTS_SHOWN = 10
+SAY_EVERY = 1000
 
 
 class Boundaries:
@@ -70,12 +71,18 @@ class Boundaries:
                     for expected in self._file.expected[number]:
                         fault = await self._recover(server, connections, expected)
                         if fault:
-                            self.faults.append(f"after unit {number}, {expected.name}: {fault}")
+                            self._fault(f"after unit {number}, {expected.name}: {fault}")
                     if server.dataset_digest() != fed:
-                        self.faults.append(f"after unit {number}: recovery wrote something")
+                        self._fault(f"after unit {number}: recovery wrote something")
+                    if number % SAY_EVERY == 0:
+                        say(f"{number} operations recovered")
                 self._note(server, len(self._file.units))
             finally:
                 await connections.aclose()
+
+    def _fault(self, text: str) -> None:
+        self.faults.append(text)
+        say(text)
 
     async def _recover(
         self, server: BareServer, connections: RedisConnections, expected: Expected
