@@ -242,3 +242,25 @@ async def test_a_state_in_meta_that_means_nothing_deletes_nothing(
             await _ask(a, "HSET", KEYS.meta, "state", "live")
             await until(two.can_learn, "it loads by itself")
             assert await state_of(two) == state
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [("HDEL", KEYS.meta, "previous"), ("HSET", KEYS.meta, "previous", b"\xff")],
+)
+async def test_damaged_names_of_manifests_are_said_and_not_a_failure(
+    redis_url: str,
+    tmp_path: Path,
+    random: np.random.Generator,
+    damage: tuple[Any, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        await _ask(a, *damage)
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            await until(lambda: two.can_learn() or "is damaged" in two.detail, "it loads or says")
+        assert not [record for record in caplog.records if record.exc_info]
