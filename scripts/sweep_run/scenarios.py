@@ -87,8 +87,8 @@ async def comparing(stage: Stage, fault: Fault) -> None:
 
 async def looking(stage: Stage, fault: Fault) -> None:
     """The owner compares with meta, and reads what somebody else appended."""
+    stage.proxy.arm(fault)  # before, for it may hear of the entry at once
     await stage.learn(await stage.other())
-    stage.proxy.arm(fault)
     (await stage.subject())._owner.look_soon()
     await _struck(fault)
 

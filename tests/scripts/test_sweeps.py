@@ -13,6 +13,7 @@ from app.event_log import Append, Appended
 from app.group import new_nonce
 from app.writing import Writer
 from scripts.sweep_run import aof, cuts, flips
+from scripts.sweep_run import recovery as sweep_recovery
 from scripts.sweep_run.aof_file import commands, units, units_within
 from scripts.sweep_run.proxy import MESSAGE
 
@@ -64,8 +65,10 @@ def test_a_recovery_that_forgets_is_found(monkeypatch: pytest.MonkeyPatch) -> No
         return loaded
 
     monkeypatch.setattr(recovery, "load", forgetful)
+    # Where replicas have compared it takes itself out instead, and never settles.
+    monkeypatch.setattr(sweep_recovery, "SETTLE_SECONDS", 0.2)
     report = aof.sweep(operations=80, count=1, starts=1, seed=SEED)
-    assert "serves" in report["first_faults"][0]
+    assert any("serves" in fault for fault in report["first_faults"])
 
 
 @pytest.mark.parametrize("command", ["append", "commit", MESSAGE])
