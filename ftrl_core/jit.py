@@ -35,3 +35,12 @@ def inner_kernel(function: F) -> F:
     Here nothing is counted. The caller holds the arrays.
     """
     return cast(F, numba.njit(**_OPTIONS, _nrt=False)(function))
+
+
+def brief_kernel(function: F) -> F:
+    """The same for what Python calls and takes microseconds: it keeps the interpreter lock.
+
+    Who gives the lock away for so short a time may find it taken, and then waits a whole switch
+    interval to get it back.
+    """
+    return cast(F, numba.njit(**{**_OPTIONS, "nogil": False})(function))

@@ -181,7 +181,7 @@ def _count_commas(buf: Bytes, start: int, end: int) -> int:
 
 
 @kernel
-def _scan_rows(
+def scan_rows(
     owned: Bytes,
     row_starts: I64,
     hash_seed: int,
@@ -190,7 +190,10 @@ def _scan_rows(
     total_max: int,
     spare: Bytes,
 ) -> tuple[I64, U32, U32, F32, I64, int]:
-    """Every row; the last two results are a mask of slow rows and their number, -1: too many."""
+    """Every row; the last two results are a mask of slow rows and their number, -1: too many.
+
+    Arguments as `scan_features` makes them; the arrays are held by who calls from Python.
+    """
     buf = borrowed(owned)
     scratch = borrowed(spare)
     rows = row_starts.size - 1
@@ -226,6 +229,16 @@ def _scan_rows(
     return offsets, names[:at], features[:at], values[:at], slow, slow_count
 
 
+def bounds_of(limits: Limits) -> Bounds:
+    """What `scan_rows` is told of the limits."""
+    return limits.name_bytes, limits.value_bytes, float(limits.abs_value)
+
+
+def spare_of(limits: Limits) -> Bytes:
+    """Room for one string without its escapes."""
+    return np.empty(max(limits.name_bytes, limits.value_bytes) + SPARE_BYTES, np.uint8)
+
+
 def scan_features(
     buf: Bytes, row_starts: I64, hash_seed: int, limits: Limits, shared: int = 0
 ) -> ScannedRows | None:
@@ -240,10 +253,8 @@ def scan_features(
     total_max = limits.request_features - shared * (row_starts.size - 1)
     if total_max < 0:
         return None
-    bounds = (limits.name_bytes, limits.value_bytes, float(limits.abs_value))
-    scratch = np.empty(max(limits.name_bytes, limits.value_bytes) + SPARE_BYTES, np.uint8)
-    offsets, names, hashes, values, slow, slow_count = _scan_rows(
-        buf, row_starts, hash_seed, bounds, row_max, total_max, scratch
+    offsets, names, hashes, values, slow, slow_count = scan_rows(
+        buf, row_starts, hash_seed, bounds_of(limits), row_max, total_max, spare_of(limits)
     )
     if slow_count < 0:
         return None
