@@ -1,36 +1,60 @@
-"""POST /predict answered while its bytes are received: no task, no scope, no routing.
+"""POST /learn and /predict answered where their bytes are received: no task, no scope, no routing.
 
     head of the request, byte for byte one that was admitted before on this connection
-      │                                                  (app/direct_protocol.py)
-      └─► body ─► features, raw ─► score_rows ─► reply       microseconds, without an await
+      │                                                   (app/direct_protocol.py)
+      ├─► /predict  body ─► features, raw ─► score_rows ─► reply      microseconds, no await
+      └─► /learn    body ─► ExampleBatch ─► replica.submit ─► a future, whose result is the reply
 
-Whatever is unusual (a query, a Content-Encoding, an example with a weight, an error of any kind, a
-model that is not loaded, a Redis that is away) is answered by None: then the request goes the way
-of all others, through the gate to `hot_path`, which knows every rule and words every refusal. So
-this file has no rules of its own, and its replies are those of `hot_path`, byte for byte.
+Whatever is unusual (a query that matters, a Content-Encoding, a body that is refused, a model that
+is not loaded, a Redis that is away) is answered by None: then the request goes the way of all
+others, through the gate to `hot_path`, which knows every rule and words every refusal. So this file
+has no rules of its own, and its replies are those of `hot_path`, byte for byte.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from starlette.types import Scope
 
 from app.admission import Admission
+from app.auth import Key
+from app.group import LearnOutcome
+from app.hot_path import FAILED, OK, learn_problem, learn_reply, replied, submitted
 from app.hub import Hub
-from app.ingest import UnsupportedMediaType, plain_features
+from app.ingest import Decoded, UnsupportedMediaType, decode_json, plain_features
 from app.ingest.content import media_type
-from app.problems import Problem
+from app.problems import PROBLEM_JSON, Problem
 from app.prometheus import RequestMeter
-from app.replies import encode_json
+from app.replica import ModelReplica
+from app.replies import JSON, Headers, encode_json
 from app.request_body import header, headers
 from app.route_table import MODEL_PREFIX, match_path
+from ftrl_core.errors import ClickfoldError
 from ftrl_core.json_score import FeatureTexts
 from ftrl_core.limits import Limits
 
-BODY_BYTES_MAX = 64 << 10  # a body that is scored without letting others have their turn
-PREDICT = "/predict"
+logger = logging.getLogger("clickfold.http")
+
+# Of a body that is read without letting others have their turn: about 0.2 ms.
+PREDICT_BYTES_MAX = 64 << 10
+LEARN_BYTES_MAX = 128 << 10
+LEARN, PREDICT = "/learn", "/predict"
+
+
+class Reply(NamedTuple):
+    """What is answered."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: Headers = []  # noqa: RUF012  beside the usual ones; nobody changes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +62,11 @@ class DirectRoute:
     """What every request with one head has in common."""
 
     template: str
+    learns: bool
     model: str
-    model_json: bytes
+    key: Key
     length: int  # of the body
+    with_predictions: bool
 
 
 class DirectPath:
@@ -51,24 +77,32 @@ class DirectPath:
         self._limits = limits
         self._admission = admission
         self._meter = meter
-        self._bytes_max = min(BODY_BYTES_MAX, limits.body_bytes, limits.decompressed_bytes)
-        self._room = FeatureTexts(limits, self._bytes_max)
+        self._bytes_max = min(limits.body_bytes, limits.decompressed_bytes)
+        self._room = FeatureTexts(limits, PREDICT_BYTES_MAX)
 
     def route(self, scope: Scope) -> DirectRoute | None:
         """The route of every request with this head; None where it has to go the usual way."""
-        lengths = headers(scope, b"content-length")
-        if len(lengths) != 1 or not lengths[0].isdigit() or int(lengths[0]) > self._bytes_max:
+        path: str = scope["path"]
+        if not path.endswith((LEARN, PREDICT)) or scope["query_string"] not in _QUERIES:
             return None
-        if scope["query_string"] or not _is_plain_json(scope):
+        learns = path.endswith(LEARN)
+        lengths = headers(scope, b"content-length")
+        if len(lengths) != 1 or not lengths[0].isdigit() or not _is_plain_json(scope):
+            return None
+        length = int(lengths[0])
+        if length > min(self._bytes_max, LEARN_BYTES_MAX if learns else PREDICT_BYTES_MAX):
             return None
         try:
-            match, _ = self._admission.admit(scope, match_path(scope["path"]))
+            match, key = self._admission.admit(scope, match_path(path))
         except Problem:
             return None
-        if match.model is None or match.route.template not in (PREDICT, MODEL_PREFIX + PREDICT):
+        template = match.route.template
+        if match.model is None or template.removeprefix(MODEL_PREFIX) not in (LEARN, PREDICT):
             return None
-        name = encode_json(match.model)
-        return DirectRoute(match.route.template, match.model, name, int(lengths[0]))
+        with_predictions = not scope["query_string"]
+        if not learns and not with_predictions:
+            return None
+        return DirectRoute(template, learns, match.model, key, length, with_predictions)
 
     def predict(self, route: DirectRoute, body: bytes) -> bytes | None:
         """The body of the reply with status 200; None where the request has to go the usual way."""
@@ -82,18 +116,71 @@ class DirectPath:
         if predictions is None:
             return None
         reply = b'{"model":%b,"position":"%d-%d","predictions":%b}' % (
-            route.model_json,
+            encode_json(replica.name),
             *model.position,
             encode_json(predictions.tolist()),
         )
-        self._meter.count(route.template, "POST", 200, time.perf_counter() - started)
+        self._meter.count(route.template, "POST", OK, time.perf_counter() - started)
         return reply
+
+    def learn(self, route: DirectRoute, body: bytes, answer: Callable[[Reply], None]) -> bool:
+        """Whether the request was handed to its replica: then `answer` is called with the reply.
+
+        Otherwise nothing has happened, and it has to go the usual way.
+        """
+        started = time.perf_counter()
+        replica = self._hub.find_loaded(route.model)
+        if replica is None:
+            return False
+        try:
+            replica.refuse_learn()
+            seed = replica.require_model().config.hash_seed
+            decoded = Decoded(decode_json(body, self._limits, seed, require_labels=True), body)
+            done = submitted(replica, decoded, seed, None, route.key)
+        except ClickfoldError:
+            return False
+        done.add_done_callback(partial(self._learned, replica, route, answer, started))
+        return True
+
+    def _learned(
+        self,
+        replica: ModelReplica,
+        route: DirectRoute,
+        answer: Callable[[Reply], None],
+        started: float,
+        done: asyncio.Future[LearnOutcome],
+    ) -> None:
+        """Answer a request that was handed to its replica."""
+        try:
+            learned = done.result()
+            reply = Reply(OK, learn_reply(replica, learned, route.with_predictions))
+        except (ClickfoldError, Problem) as error:
+            reply = _refusal(error)
+        except Exception:  # the outermost frame of a request
+            logger.exception("a request to learn failed")
+            reply = _refusal(Problem("internal-error", FAILED))
+        self._meter.count(route.template, "POST", reply.status, time.perf_counter() - started)
+        answer(reply)
+        if reply.status == OK:
+            replied()
+
+
+# Of a query nothing but this is usual, and only for learning.
+_QUERIES = (b"", b"predictions=false")
+
+
+def _refusal(error: ClickfoldError | Problem) -> Reply:
+    problem = learn_problem(error, "unknown")
+    document = encode_json(problem.document())
+    return Reply(problem.status, document, PROBLEM_JSON, problem.reply_headers())
 
 
 def _is_plain_json(scope: Scope) -> bool:
+    """Whether the head is of a JSON body as it is, to be learned under no key of its own."""
     content_type = header(scope, b"content-type")
     try:
         kind = media_type(content_type.decode("latin-1") if content_type is not None else None)
     except UnsupportedMediaType:
         return False
-    return kind == "application/json" and not headers(scope, b"content-encoding")
+    special = headers(scope, b"content-encoding") + headers(scope, b"idempotency-key")
+    return kind == "application/json" and not special

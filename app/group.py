@@ -142,14 +142,15 @@ def _parts(
 def resolve(group: Sequence[LearnRequest], folded: Sequence[tuple[Position, Applied]]) -> None:
     """Tell each request what the fold of its entries said."""
     predictions = np.concatenate([applied.predictions for _, applied in folded])
-    verdicts = np.concatenate([applied.verdicts for _, applied in folded])
-    ends = np.cumsum([applied.verdicts.size for _, applied in folded])
-    start = 0
+    verdicts = b"".join(applied.verdicts.tobytes() for _, applied in folded)
+    ends = list(accumulate(applied.verdicts.size for _, applied in folded))
+    start = entry = 0
     for request in group:
         end = start + request.batch.rows
-        position = folded[int(np.searchsorted(ends, end))][0]
+        while ends[entry] < end:
+            entry += 1
         if not request.done.done():
-            _resolve_one(request, position, predictions[start:end], verdicts[start:end].tobytes())
+            _resolve_one(request, folded[entry][0], predictions[start:end], verdicts[start:end])
         start = end
     failpoint("group.resolved")
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 from starlette.types import Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -40,26 +41,45 @@ async def send_reply(
     await send({"type": "http.response.body", "body": body})
 
 
-class ReplyHead:
-    """The head of a 200 with JSON, as uvicorn would write it for `send_reply`."""
+def reply_head(
+    defaults: Headers,
+    status: int,
+    content_type: bytes,
+    length: int,
+    extra: Headers,
+    *,
+    keep_alive: bool,
+) -> bytes:
+    """The head of a reply, as uvicorn writes it for `send_reply`, with its `defaults` first."""
+    headers = [
+        *defaults,
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % length),
+        *SECURITY_HEADERS,
+        *extra,
+    ]
+    if not keep_alive:
+        headers.append((b"connection", b"close"))
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n"
+
+
+class OkHead:
+    """`reply_head` of a 200 with JSON, after which the connection is kept."""
 
     def __init__(self) -> None:
         self._defaults: Headers = []
         self._before = self._after = b""
 
-    def of(self, defaults: Headers, length: int, *, keep_alive: bool = True) -> bytes:
+    def of(self, defaults: Headers, length: int) -> bytes:
         """With uvicorn's own headers, of which it makes a new list each second (for the date)."""
         if defaults is not self._defaults:
+            head = reply_head(defaults, 200, JSON, 0, [], keep_alive=True)
+            self._before, _, self._after = head.partition(b"content-length: 0")
             self._defaults = defaults
-            lines = _lines([*defaults, (b"content-type", JSON)])
-            self._before = b"HTTP/1.1 200 OK\r\n" + lines + b"content-length: "
-            self._after = b"\r\n" + _lines(SECURITY_HEADERS)
-        close = b"" if keep_alive else b"connection: close\r\n"
-        return b"%b%d%b%b\r\n" % (self._before, length, self._after, close)
+        return b"%bcontent-length: %d%b" % (self._before, length, self._after)
 
 
-def _lines(headers: Headers) -> bytes:
-    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+OK_HEAD = OkHead()
 
 
 def json_reply(content: Any, status: int = 200) -> Response:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ftrl_core import fast
-from ftrl_core.batch import F32, I64, canonicalise
+from ftrl_core.batch import F32, I64
 from ftrl_core.constants import F64
 from ftrl_core.jit import brief_kernel
-from ftrl_core.json_scan import Bounds, Bytes, bounds_of, scan_rows, spare_of
+from ftrl_core.json_scan import Bounds, Bytes, bounds_of, canonical_rows, spare_of
 from ftrl_core.json_string import SPARE_BYTES
 from ftrl_core.kernels import Lanes
 from ftrl_core.limits import Limits
@@ -38,12 +38,11 @@ def score_rows(
     Arguments from buf on are those of `json_scan`, replaces and auto those of `numeric_features`,
     the others those of `fast.predict_batch`.
     """
-    offsets, names, hashes, values, _, slow = scan_rows(
+    offsets, names, hashes, values, _, slow = canonical_rows(
         buf, row_starts, hash_seed, bounds, row_max, total_max, spare
     )
     if slow != 0:
         return False
-    offsets, names, hashes, values = canonicalise(offsets, names, hashes, values)
     offsets, hashes, values, views = expanded_rows(replaces, auto, offsets, names, hashes, values)
     fast.predict_batch(
         lanes, table, bias, posterior, constants, offsets, hashes, values, views, out
