@@ -84,7 +84,7 @@ def runs(bits: int, lanes: int) -> dict[str, Callable[[ExampleBatch], Any]]:
     """What is compared, by name, each with a table of its own."""
     config = {"table_bits": bits, "optimizer": {"learning_rate": RATES[lanes]}}
     bare, whole = Model(config), Model(config)
-    touched = np.zeros_like(bare.table.cells)
+    touched = Model(config).table.cells
     skip, logits, out = np.zeros(ROWS, np.uint8), np.empty(ROWS), np.empty(ROWS)
     views = np.zeros(ROWS * FIELDS, np.uint8)
     state = bare.coefficients
