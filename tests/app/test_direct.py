@@ -17,6 +17,12 @@ from tests.app.direct_client import ONE, Client, request
 from tests.app.http_service import Service, running
 
 
+@pytest.fixture(autouse=True)
+def _not_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for two seconds makes every reply stale, and none direct."""
+    monkeypatch.setattr(RedisCondition, "stale_seconds", lambda _: 0.0)
+
+
 @contextmanager
 def counted(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """For each request that the short way was asked for, whether it has answered."""
