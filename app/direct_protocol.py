@@ -14,7 +14,9 @@ was, between two messages.
      ├──────────── uvicorn's own way ◄────────────────┘
      └── answered ◄── held: learning goes on, what arrives meanwhile waits in uvicorn's pipeline
 
-Everything else (pipelined requests, Expect, HTTP/1.0) goes uvicorn's way, with what was collected.
+Everything else (Expect, HTTP/1.0) goes uvicorn's way, with what was collected. Of pipelined
+requests uvicorn answers one in each round of the event loop, and a client that is late would get
+later and later beside somebody who learns in bulk: so here all that have come are answered at once.
 """
 
 from __future__ import annotations
@@ -71,11 +73,33 @@ class DirectProtocol(JoiningProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes of requests."""
         if self._collected:
-            self._collect(data)
-            return
-        is_free = self._is_between and (self.cycle is None or self.cycle.response_complete)
-        if not (is_free and self._begin(data)):
-            self._receive_as_usual(data, is_free=is_free)
+            self._collected.append(data)
+            self._collected_bytes += len(data)
+            if self._collected_bytes >= self._wanted_bytes:
+                self._receive(self._taken())
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        """Answer what can be answered here, one request after the other; uvicorn has the rest."""
+        while data and self._is_free():
+            start = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+            route = self._routes.get(data[:start])
+            if route is None:
+                break
+            end = start + route.length
+            if end > len(data):
+                self._collect(data, end)
+                return
+            if not self._answer(route, data[start:end]):
+                break
+            data = data[end:]
+        if data:
+            self._receive_as_usual(data, is_free=self._is_free())
+
+    def _is_free(self) -> bool:
+        """Whether nothing is being received or answered."""
+        return self._is_between and (self.cycle is None or self.cycle.response_complete)
 
     def _receive_as_usual(self, data: bytes, *, is_free: bool = True) -> None:
         """Uvicorn's own way; afterwards the head may be known."""
@@ -100,33 +124,10 @@ class DirectProtocol(JoiningProtocol):
         self._is_between = True
         super().on_message_complete()
 
-    def _begin(self, data: bytes) -> bool:
-        """Whether the data, which begin a request, are answered or collected here."""
-        start = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-        route = self._routes.get(data[:start])
-        if route is None:
-            return False
-        missing = route.length - (len(data) - start)
-        if missing == 0:
-            return self._answer(route, data[start:])
-        if missing > 0:
-            self._collected, self._collected_bytes = [data], len(data)
-            self._wanted_bytes = len(data) + missing
-            self._giving_up = self.loop.call_later(COLLECT_SECONDS, self._give_up)
-            return True
-        return False
-
-    def _collect(self, data: bytes) -> None:
-        """More of the request that is being collected."""
-        self._collected.append(data)
-        self._collected_bytes += len(data)
-        if self._collected_bytes > self._wanted_bytes:
-            self._give_up()
-        elif self._collected_bytes == self._wanted_bytes:
-            whole = self._taken()
-            start = whole.find(END_OF_HEAD) + len(END_OF_HEAD)
-            if not self._answer(self._routes[whole[:start]], whole[start:]):
-                self._receive_as_usual(whole)
+    def _collect(self, data: bytes, wanted: int) -> None:
+        """Keep the beginning of a request until `wanted` bytes of it are there."""
+        self._collected, self._collected_bytes, self._wanted_bytes = [data], len(data), wanted
+        self._giving_up = self.loop.call_later(COLLECT_SECONDS, self._give_up)
 
     def _taken(self) -> bytes:
         """What was collected, which is given back to nobody."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -27,7 +27,7 @@ from ftrl_core.entry import RequestPart, encode_examples, plan_entries, request_
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
 
-GROUP_FEATURES_MAX = 1 << 20  # of one append, unless a single request is larger
+GROUP_FEATURES_MAX = 1 << 18  # of one append, unless a single request is larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +101,14 @@ class LearnQueue:
         fail(requests, error)
 
 
-def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
-    """The entries of a group: (payload, nonce) each, nonces drawn at random."""
+def plan(group: Sequence[LearnRequest]) -> Iterator[tuple[bytes, str]]:
+    """The entries of a group, made one by one: (payload, nonce) each, nonces drawn at random."""
     batch = ExampleBatch.concatenate([request.batch for request in group])
     ends = list(accumulate(request.batch.rows for request in group))
-    entries = [
-        (
-            encode_examples(
-                batch.slice(first, last), request_table(_parts(group, ends, first, last))
-            ),
-            new_nonce(),
-        )
-        for first, last in plan_entries(batch)
-    ]
+    for first, last in plan_entries(batch):
+        parts = request_table(_parts(group, ends, first, last))
+        yield encode_examples(batch.slice(first, last), parts), new_nonce()
     failpoint("group.planned")
-    return entries
 
 
 def _parts(

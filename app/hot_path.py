@@ -40,7 +40,7 @@ logger = logging.getLogger("clickfold.http")
 
 FAILED = "the request failed"
 DECODE_INLINE_BYTES = 256 << 10
-DECODE_THREADS = 2
+DECODE_THREADS = 1  # with more of them the event loop waits longer for the interpreter
 MIN_POSITION_SECONDS = 5.0
 IDEMPOTENCY_KEY_CHARS = 256
 OK = 200

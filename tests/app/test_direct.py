@@ -135,6 +135,13 @@ async def test_any_cut_of_two_requests_gives_the_same_replies(
         for cut in range(1, len(whole), 7):  # pipelined: the second begins in the same piece
             assert await client.ask(whole + whole[:cut], whole[cut:], replies=2) == one + one
         assert await client.ask(whole + whole + whole, replies=3) == one * 3
+        client.protocol.data_received(whole * 50 + whole[:99])
+        assert client.wire.sent.endswith(one * 50)  # at once, and not one a round of the loop
+        client.protocol.data_received(whole[99:] + whole[:-1])
+        assert client.wire.sent.endswith(one * 51)
+        client.protocol.data_received(whole[-1:])
+        assert client.wire.sent.endswith(one * 52)
+        await client.ask(replies=52)
         assert await client.ask(whole) == one
 
 
