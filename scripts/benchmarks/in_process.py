@@ -79,7 +79,7 @@ def peers(folder: Path) -> dict[str, Figures]:
     tensorflow = _peer("tensorflow_op", *words)
     if "missing" in tensorflow:
         return {**found, "TensorFlow op": tensorflow}
-    return found | {f"TensorFlow op, batches of {f['batch']}": f for f in tensorflow["runs"]}
+    return found | {f"TensorFlow {f.pop('name')}": f for f in tensorflow["runs"]}
 
 
 def _peer(module: str, *words: str) -> Figures:

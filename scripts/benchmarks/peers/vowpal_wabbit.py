@@ -13,17 +13,25 @@ import sys
 import time
 from pathlib import Path
 
+import pylibvw
 from vowpalwabbit import Workspace
 
 FTRL = "--ftrl --ftrl_alpha 0.1 --ftrl_beta 1 --loss_function logistic -b 22 --quiet"
 
 
 def text(path: Path) -> dict[str, float]:
-    """One pass over the file."""
-    learner = Workspace(f"{FTRL} --no_stdin -d {path}")
-    began, worked = time.perf_counter(), time.process_time()
-    learner.run_parser()
-    return figures(learner.get_weighted_examples(), began, worked)
+    """One pass over the file; a Workspace that is given a file makes it when it is made."""
+    found: dict[str, float] = {}
+    run_parser = pylibvw.vw.run_parser
+
+    def timed(learner: pylibvw.vw) -> None:
+        began, worked = time.perf_counter(), time.process_time()
+        run_parser(learner)
+        found.update(figures(learner.get_weighted_examples(), began, worked))
+
+    pylibvw.vw.run_parser = timed
+    Workspace(f"{FTRL} --no_stdin -d {path}").finish()
+    return found
 
 
 def lines(path: Path) -> dict[str, float]:
