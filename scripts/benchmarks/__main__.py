@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lock", type=Path, help="a file to lock while something is measured")
+    parser.add_argument("--nice", type=int, default=0, help="priority, where others work as well")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     given.peers = given.peers or given.all
@@ -155,6 +157,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             "rounds": given.rounds,
             "seconds": given.seconds,
             "seed": given.seed,
+            "nice": given.nice,
             "load_average": [before, machine.load_average()],
         }
     return run
@@ -181,6 +184,8 @@ def keep(run: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """Measure, keep, print."""
     given = arguments()
+    machine.prefer([os.getpid()], given.nice)
+    contenders.Contender.nice = given.nice
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as name:
         run = measure(Path(name), given)
     if given.into:

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from scripts.benchmarks import machine
 
@@ -49,7 +49,12 @@ def peers_python() -> str:
 
 
 class Contender:
-    """A server in a process of its own; `address` is a port or the path of a socket."""
+    """A server in a process of its own; `address` is a port or the path of a socket.
+
+    `nice` is the priority of all contenders, with their Redis.
+    """
+
+    nice: ClassVar[int] = 0
 
     def __init__(
         self, name: str, command: list[str], log: Path, environment: Mapping[str, str] | None = None
@@ -88,6 +93,7 @@ class Contender:
                 break
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.address}{path}", timeout=2):
+                    machine.prefer(self.pids(), self.nice)
                     return self
             except OSError:
                 time.sleep(0.05)
@@ -168,6 +174,7 @@ def redis(folder: Path) -> Contender:
         said = (folder / "redis.log").read_text().strip()
         if said:
             contender.address = said
+            machine.prefer(contender.pids(), contender.nice)
             return contender
         time.sleep(0.05)
     raise Missing("the embedded server did not get ready")

@@ -31,25 +31,27 @@ from ftrl_core.batch import F32, I64, U32, canonicalise
 from ftrl_core.entry import ROWS_MAX, ExamplesEntry, encode_examples, whole_request
 from ftrl_core.jit import kernel
 from ftrl_core.position import Position
+from ftrl_core.vector import load, spread, store
 
 FIELDS, ENTRY_FEATURES, BATCHES = 39, 31_200, 40
 RATES = {1: 0.1, 4: [0.03, 0.1, 0.3, 1.0]}
 
 
 @kernel
-def touch(table: F32, width: int, row_offsets: I64, hashes: U32) -> float:
-    """Read and write back every record; the sum of what was read keeps the reads."""
+def touch(markers: tuple[np.float32, ...], table: F32, row_offsets: I64, hashes: U32) -> None:
+    """Read and write back every record; the addition keeps the store from being dropped.
+
+    `markers` has as many elements as there are lanes, so a record is one vector, as it is in the
+    learn kernel. Nothing adds up over records, for that would be a chain to wait for.
+    """
+    width, both = len(markers), markers + markers
     mask = np.uint32(table.size // (2 * width) - 1)
-    total = np.float32(0.0)
+    little = spread(both, np.float32(1e-9))
     for r in range(row_offsets.size - 1):
         fast.prefetch_row(table, width, hashes, row_offsets, r + fast.AHEAD)
         for i in range(row_offsets[r], row_offsets[r + 1]):
             at = 2 * width * np.int64(hashes[i] & mask)
-            for cell in range(at, at + 2 * width):
-                x = table[cell]
-                total += x
-                table[cell] = x + np.float32(1e-9)
-    return float(total)
+            store(table, at, load(both, table, at) + little)
 
 
 def batches(seed: int, fields: int = FIELDS) -> list[ExampleBatch]:
@@ -113,7 +115,7 @@ def runs(
         whole.apply(position, payloads[id(batch)])
 
     return {
-        "touch": lambda batch: touch(touched, lanes, batch.row_offsets, batch.feature_hashes),
+        "touch": lambda batch: touch(markers, touched, batch.row_offsets, batch.feature_hashes),
         "learn": learn,
         "fold": fold,
         "apply": apply,

@@ -42,8 +42,8 @@ def heading(run: Figures, part: str, text: str) -> str:
     c = run["conditions"][part]
     before, after = c["load_average"]
     return (
-        f"## {text}\n\n{c['rounds']} rounds, {c['seconds']:g} s a line, seed {c['seed']}; load"
-        f" average {before} before and {after} after."
+        f"## {text}\n\n{c['rounds']} rounds, {c['seconds']:g} s a line, seed {c['seed']},"
+        f" priority {c['nice']}; load average {before} before and {after} after."
     )
 
 

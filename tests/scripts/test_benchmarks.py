@@ -28,7 +28,7 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 def given(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> argparse.Namespace:
     monkeypatch.setattr(contenders, "PEERS_PYTHON", tmp_path / "none" / "bin" / "python")
     return argparse.Namespace(
-        quick=True, rounds=1, seconds=0.1, connections=2, seed=seed, lock=tmp_path / "lock"
+        quick=True, rounds=1, seconds=0.1, connections=2, seed=seed, nice=0, lock=tmp_path / "lock"
     )
 
 
