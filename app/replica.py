@@ -53,7 +53,7 @@ class ModelReplica:
         self.durability = options.durability
         self._connections = connections
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
-        self._figures: dict[str, Any] = {}
+        self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
 
     def start(self) -> None:
         """Begin to load and follow."""
@@ -170,11 +170,16 @@ class ModelReplica:
     async def stats(self) -> dict[str, Any]:
         """Progressive figures, digests and health; the body of GET /stats."""
         model = self.require_model()
-        figures = self._figures
-        if figures.get("position") != str(model.position):
+        # After a lost history another log may come to the same position: its nonce differs.
+        at, figures = self._figures
+        if at != (here := self._place()):
             figures = await self._job(_figures_of)
-            self._figures = figures
+            if self._place() == here:  # else they may be of a later place
+                self._figures = (here, figures)
         return {"model": self.name, **figures, **self.health(model)}
+
+    def _place(self) -> tuple[Position, str]:
+        return self.require_model().position, self._owner.follower.nonce
 
     def health(self, model: Model) -> dict[str, Any]:
         """What is known without touching the model's table: log, checkpoint, durability."""

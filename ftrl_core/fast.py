@@ -352,8 +352,8 @@ def learn_batch(
     residuals, ps = np.empty(WIDE, np.float32), np.empty(width)
     factors = np.empty(VIEWS * width, np.float32)
     for r in range(labels.size):
-        prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
         if skip[r]:
+            prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
             out[r] = logits[r] = np.nan
             continue
         units = score_row(
@@ -361,6 +361,7 @@ def learn_batch(
             others, places, records, xs, ws, sums,
         )  # fmt: skip
         logits[r] = learn_lanes(bias, constants, sums, labels[r], weights[r], ps, residuals)
+        prefetch_row(table, width, hashes, row_offsets, r + AHEAD)  # while exp is waited for
         out[r] = mixed(posterior, ps)
         if width > 1:
             logits[r] = logit_of(out[r])

@@ -93,7 +93,7 @@ def runs(
     bare, folded, whole = Model(config), Model(config), Model(config)
     payloads = {id(batch): encode_examples(batch, whole_request(batch)) for batch in given}
     rows, nnz = given[0].rows, max(batch.nnz for batch in given)
-    touched = np.zeros_like(bare.table.cells)
+    touched = Model(config).table.cells  # as well placed in memory
     skip, logits, out = np.zeros(rows, np.uint8), np.empty(rows), np.empty(rows)
     views = np.zeros(nnz, np.uint8)
     state = bare.coefficients
