@@ -4,6 +4,7 @@
     learn          POST /learn, 100 examples a request, log on, fsync always, 16 connections
     learn_packed   the same examples in the service's packed body
     learn_arrow    the same examples as an Arrow stream
+    learn_msgpack  the same examples as msgpack
     learn_1        POST /learn, one example a request, 64 connections
     ..._criteo     the same with examples of a real log (Criteo's), where one lies beside
 
@@ -71,18 +72,14 @@ def lines_of(given: list[Example], suffix: str, connections: int) -> list[Line]:
     hundred = partial(examples.json_posts, "/learn", given, 100)
     predict = partial(examples.json_posts, "/predict", few, 1)
     limit = {"XADD": partial(_xadd, given)}
+    binary = [
+        Line(f"learn_{kind}{suffix}", 100, connections, _same(OURS, partial(_packed, kind, given)))
+        for kind in packed.KINDS
+    ]
     return [
         Line(f"predict{suffix}", 1, connections, _same(("echo", *OURS, *PEERS), predict)),
         Line(f"learn{suffix}", 100, connections, _same((*OURS, *PEERS), hundred) | limit),
-        Line(
-            f"learn_packed{suffix}",
-            100,
-            connections,
-            _same(OURS, partial(_packed, "packed", given)),
-        ),
-        Line(
-            f"learn_arrow{suffix}", 100, connections, _same(OURS, partial(_packed, "arrow", given))
-        ),
+        *binary,
         Line(f"learn_1{suffix}", 1, 4 * connections, _same((*OURS, *PEERS), single)),
     ]
 

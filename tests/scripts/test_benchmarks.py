@@ -49,6 +49,7 @@ def test_every_contender_answers_every_line_or_says_why_not(
         "learn": {"ours", "River", "XADD"},
         "learn_packed": {"ours"},
         "learn_arrow": {"ours"},
+        "learn_msgpack": {"ours"},
         "learn_1": {"ours", "River"},
     }
     for name in ("predict", "learn", "learn_1"):

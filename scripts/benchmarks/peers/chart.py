@@ -58,7 +58,7 @@ def panels(run: dict[str, Any]) -> list[Panel]:
     ):
         bars = values([r[line] for r in rounds], "examples_per_second")
         if line == "learn":
-            for kind in ("packed", "arrow"):
+            for kind in ("packed", "arrow", "msgpack"):
                 more = values([r[f"learn_{kind}"] for r in rounds], "examples_per_second")
                 bars += [(f"{name}, {kind}", v) for name, v in more]
         found.append((title, bars))
