@@ -18,11 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +85,11 @@ def run_served(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         for number in range(1, given.rounds + 1):
             tell(f"over HTTP, round {number} of {given.rounds}")
             found: dict[str, dict[str, Any]] = {}
-            for line, name in running.plan:
+            for _, part in groupby(running.plan, lambda one: one[0].data):
                 with machine.alone(given.lock):
-                    figures = running.measure(line, name, given.seconds)
-                found.setdefault(line.name, {})[name] = figures
+                    for line, name in part:
+                        figures = running.measure(line, name, given.seconds)
+                        found.setdefault(line.name, {})[name] = figures
             rounds.append(found)
         return {"rounds": rounds, "memory": running.memory()}
     finally:
@@ -184,6 +187,7 @@ def keep(run: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """Measure, keep, print."""
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # contenders must not be left, frozen
     machine.prefer([os.getpid()], given.nice)
     contenders.Contender.nice = given.nice
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as name:

@@ -44,12 +44,18 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """What is asked: the requests by contender, and how."""
+    """What is asked: the requests by contender, and how; `data` is empty for generated ones."""
 
-    name: str
+    data: str
+    route: str
     examples: int  # of one request
     connections: int
     requests: dict[str, Callable[[], list[bytes]]] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Of the line in tables."""
+        return f"{self.route}_{self.data}" if self.data else self.route
 
 
 def _same(names: tuple[str, ...], make: Callable[[], list[bytes]]) -> dict[str, Any]:
@@ -65,22 +71,23 @@ def _packed(kind: str, given: list[Example]) -> list[bytes]:
     return [post("/learn", body, content_type) for body in bodies]
 
 
-def lines_of(given: list[Example], suffix: str, connections: int) -> list[Line]:
+def lines_of(given: list[Example], data: str, connections: int) -> list[Line]:
     """The lines on these examples."""
     few = given[:SINGLE_REQUESTS]
     single = partial(examples.json_posts, "/learn", few, 1)
     hundred = partial(examples.json_posts, "/learn", given, 100)
     predict = partial(examples.json_posts, "/predict", few, 1)
     limit = {"XADD": partial(_xadd, given)}
+    line = partial(Line, data)
     binary = [
-        Line(f"learn_{kind}{suffix}", 100, connections, _same(OURS, partial(_packed, kind, given)))
+        line(f"learn_{kind}", 100, connections, _same(OURS, partial(_packed, kind, given)))
         for kind in packed.KINDS
     ]
     return [
-        Line(f"predict{suffix}", 1, connections, _same(("echo", *OURS, *PEERS), predict)),
-        Line(f"learn{suffix}", 100, connections, _same((*OURS, *PEERS), hundred) | limit),
+        line("predict", 1, connections, _same(("echo", *OURS, *PEERS), predict)),
+        line("learn", 100, connections, _same((*OURS, *PEERS), hundred) | limit),
         *binary,
-        Line(f"learn_1{suffix}", 1, 4 * connections, _same((*OURS, *PEERS), single)),
+        line("learn_1", 1, 4 * connections, _same((*OURS, *PEERS), single)),
     ]
 
 
@@ -88,7 +95,7 @@ def all_lines(seed: int, connections: int, *, with_real: bool) -> list[Line]:
     """On generated examples, and on the real log's if wanted and there."""
     lines = lines_of(examples.generated(GENERATED_EXAMPLES, seed), "", connections)
     if with_real and not data_logs.missing("criteo"):
-        lines += lines_of(examples.real("criteo", REAL_EXAMPLES), "_criteo", connections)
+        lines += lines_of(examples.real("criteo", REAL_EXAMPLES), "criteo", connections)
     return lines
 
 
