@@ -30,7 +30,11 @@ from typing import Any
 
 from scripts import data_logs
 from scripts.benchmarks import contenders, examples, growth, in_process, machine, served
+from scripts.benchmarks.contenders import free_port, wait_ready
+from scripts.benchmarks.examples import example
 from scripts.benchmarks.report import markdown
+
+__all__ = ["example", "free_port", "wait_ready"]  # for the benchmarks that are programs apart
 
 SHORT = ("served", "in_process", "kernels")
 PARTS = (*SHORT, "growth", "mixed", "train")

@@ -48,6 +48,18 @@ def peers_python() -> str:
     return str(PEERS_PYTHON.absolute())
 
 
+def wait_ready(port: int, path: str) -> None:
+    """Until a GET answers 200."""
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("the server did not get ready")
+
+
 class Contender:
     """A server in a process of its own; `address` is a port or the path of a socket.
 
