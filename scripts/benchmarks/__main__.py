@@ -132,13 +132,35 @@ def run_growth(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def run_program(name: str, given: argparse.Namespace) -> str:
-    """What another benchmark prints."""
+def run_program(name: str, given: argparse.Namespace, *words: str) -> dict[str, Any]:
+    """What a benchmark that is a program apart prints with --json."""
     if find_spec(f"scripts.benchmarks.{name}") is None:
-        return "not available"
+        return {"missing": "not available"}
+    command = [sys.executable, "-m", f"scripts.benchmarks.{name}", "--json", *words]
     with machine.alone(given.lock):
-        command = [sys.executable, "-m", f"scripts.benchmarks.{name}"]
-        return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if done.returncode:
+        return {"missing": f"{name} failed"}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def run_mixed(_folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """A bulk learner beside a client that predicts."""
+    return run_program(
+        "mixed", given, *(["--rounds", "1", "--seconds", "2"] if given.quick else [])
+    )
+
+
+def run_train(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """`clickfold train` beside `vw`."""
+    words = ["--folder", str(folder), "--rounds", "1" if given.quick else "3"]
+    words += ["--examples", "100000"] if given.quick else []
+    try:
+        words += ["--vw", f"{contenders.peers_python()} -m vowpalwabbit"]
+    except contenders.Missing:
+        words += ["--only", "single", "default", "gzip", "ndjson"]
+    return run_program("train", given, *words)
 
 
 RUNNERS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
@@ -146,8 +168,8 @@ RUNNERS: dict[str, Callable[[Path, argparse.Namespace], Any]] = {
     "in_process": run_in_process,
     "kernels": run_kernels,
     "growth": run_growth,
-    "mixed": lambda _folder, given: run_program("mixed", given),
-    "train": lambda _folder, given: run_program("train", given),
+    "mixed": run_mixed,
+    "train": run_train,
 }
 
 

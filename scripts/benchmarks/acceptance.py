@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scripts.benchmarks.figures import Figures, best, of_line, ratios
@@ -13,6 +13,7 @@ PEERS = ("River", "Vowpal Wabbit")
 VW_TEXT = "Vowpal Wabbit, text file"
 LEARN_TO_TOUCH = {(1, 18): 1.5, (1, 24): 1.2, (4, 18): 2.4, (4, 24): 1.9}
 APPLY_TO_LEARN = 1.3
+MIXED_P99_MS = {1: 10.0, 2: 5.0}  # by the number of workers
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,14 @@ def _judged(what: str, bound: str, values: Sequence[float], meets: object) -> Ve
 
 def verdicts(run: Figures) -> list[Verdict]:
     """All that a run can say."""
-    judges = {"kernels": _kernels, "in_process": _in_process, "served": _served, "growth": _growth}
+    judges: dict[str, Callable[[Figures], Iterator[Verdict]]] = {
+        "kernels": _kernels,
+        "in_process": _in_process,
+        "train": _train,
+        "served": _served,
+        "mixed": _mixed,
+        "growth": _growth,
+    }
     return [verdict for part, judge in judges.items() if part in run for verdict in judge(run)]
 
 
@@ -92,6 +100,25 @@ def _served(run: Figures) -> Iterator[Verdict]:
                 joined = [json | binary for json, binary in lines]
                 yield at_least(f"/learn {kind} to XADD, {which}", 0.7, ratios(joined, mine, "XADD"))
                 yield from _to_best(f"/learn {kind} to the better peer, {which}", 15, joined, mine)
+
+
+def _train(run: Figures) -> Iterator[Verdict]:
+    lines = run["train"].get("lines", {})
+    if "vw" in lines:
+        single, vw = lines["single"], lines["vw"]
+        yield at_least("clickfold train to vw, one rate", 6, [single["times_faster_than_vw"]])
+        worse = single["log_loss"] - vw["log_loss"]
+        yield at_most("its log loss less vw's, thousandths", 1, [1000 * worse])
+    speed = [lines["ndjson"]["examples_per_cpu_second"] / 1000] if lines else []
+    yield at_least("clickfold train, thousand JSON lines/s of one processor", 400, speed)
+
+
+def _mixed(run: Figures) -> Iterator[Verdict]:
+    for name, loads in run["mixed"].items():
+        if name != "missing":
+            bound = MIXED_P99_MS[int(name.rpartition(", ")[2])]
+            p99 = [figures["p99_ms"] for figures in loads["learning"]]
+            yield at_most(f"p99 ms of /predict beside a bulk learner, {name} workers", bound, p99)
 
 
 def _growth(run: Figures) -> Iterator[Verdict]:

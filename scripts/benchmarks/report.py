@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,47 @@ def growth(run: Figures) -> str:
     return "\n\n".join(parts)
 
 
+def mixed(run: Figures) -> str:
+    """Delays of predictions at 500 a second, with and without a bulk learner."""
+    if "missing" in run["mixed"]:
+        return str(run["mixed"]["missing"])
+    columns = {"p50_ms": 2, "p99_ms": 2, "p99.9_ms": 2, "echo_p99_ms": 2, "examples_per_second": 0}
+    rows = []
+    for name, loads in run["mixed"].items():
+        for load, rounds in loads.items():
+            found = [[r[key] for r in rounds if key in r] for key in columns]
+            cells = [
+                spread(v, digits) if v else ""
+                for v, digits in zip(found, columns.values(), strict=True)
+            ]
+            rows.append([name, load, *cells])
+    head = ["model, workers", "load", "p50 ms", "p99 ms", "p99.9 ms", "echo's p99 ms"]
+    return table([*head, "learned examples/s"], rows)
+
+
+def train(run: Figures) -> str:
+    """Whole processes over one file."""
+    if "missing" in run["train"]:
+        return str(run["train"]["missing"])
+    rows = [
+        [
+            name,
+            f"{f['seconds']:.2f} ({f['least']:.2f} to {f['greatest']:.2f})",
+            f"{f['examples_per_second']:,}",
+            f"{f['examples_per_cpu_second']:,}",
+            str(f.get("times_faster_than_vw", "")),
+            f"{f['log_loss']:.5f}",
+            str(f["memory_mib"]),
+        ]
+        for name, f in run["train"]["lines"].items()
+    ]
+    head = ["", "s", "examples/s", "of one processor", "times vw", "log loss", "MiB"]
+    return f"{run['train']['examples']:,} examples.\n\n{table(head, rows)}"
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {"mixed": mixed, "train": train}
+
+
 def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
@@ -151,9 +192,9 @@ def markdown(run: Figures) -> str:
         parts += [heading(run, "kernels", "Kernels"), kernels(run)]
     if "growth" in run:
         parts += [heading(run, "growth", "How cost grows"), growth(run)]
-    for name in ("mixed", "train"):
+    for name, text in (("mixed", "Predictions beside a bulk learner"), ("train", "Training")):
         if name in run:
-            parts += [heading(run, name, name.capitalize()), run[name].strip()]
+            parts += [heading(run, name, text), TABLES[name](run)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -89,6 +89,42 @@ def test_learning_in_process(given: argparse.Namespace, tmp_path: Path) -> None:
     assert (tmp_path / "examples.vw").read_text().count("\n") == 1_600
 
 
+def test_verdicts_are_of_medians_inside_rounds() -> None:
+    line = {"examples": 1, "seconds": 1, "processor_seconds": 1}
+    rounds = [
+        {name: {**line, "examples_per_second": v} for name, v in one.items()}
+        for one in (
+            {"ours": 40, "Vowpal Wabbit, text file": 1, "TensorFlow op, batches of 2": 10},
+            {"ours": 10, "Vowpal Wabbit, text file": 2, "TensorFlow op, batches of 2": 1},
+            {"ours": 42, "Vowpal Wabbit, text file": 2, "TensorFlow op, batches of 2": 6},
+        )
+    ]
+    lines = {
+        "vw": {"log_loss": 0.5},
+        "single": {"log_loss": 0.502, "times_faster_than_vw": 6.5},
+        "ndjson": {"examples_per_cpu_second": 500_000},
+    }
+    run = {
+        "kernels": [{"lanes": 1, "table_bits": 18, "learn / touch": 1.6, "apply / learn": 1.3}],
+        "in_process": {"generated": rounds},
+        "train": {"lines": lines},
+        "mixed": {"single rate, 2": {"learning": [{"p99_ms": 4.0}, {"p99_ms": 6.0}]}},
+        "growth": {"slots": [], "tables": []},
+    }
+    found = {v.what: (v.shown, v.met) for v in verdicts(run)}
+    assert found["learn kernel to touch-only, 1 rate, 2^18 slots"] == ("1.60", False)
+    assert found["apply to learn kernel, 1 rate, 2^18 slots"] == ("1.30", True)
+    assert found["fold to Vowpal Wabbit from text, generated, ours"] == ("21.00", True)
+    assert found["fold to TensorFlow's op at its best, generated, ours"] == ("7.00", False)
+    assert found["fold to TensorFlow's summed at its best, generated, ours"] == ("", None)
+    assert found["clickfold train to vw, one rate"] == ("6.50", True)
+    assert found["its log loss less vw's, thousandths"] == ("2.00", False)
+    assert found["p99 ms of /predict beside a bulk learner, single rate, 2 workers"] == (
+        "5.00",
+        True,
+    )
+
+
 def test_parts_and_curves_have_runners() -> None:
     assert RUNNERS.keys() == {"served", "in_process", "kernels", "growth", "mixed", "train"}
     assert set(growth.CURVES) >= {"slots", "features", "batch", "connections", "workers", "rates"}
