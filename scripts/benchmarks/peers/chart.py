@@ -165,6 +165,7 @@ def save(figure: Any, path: Path) -> None:
 if __name__ == "__main__":
     kept, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     with mpl.rc_context(STYLE):
-        contenders(kept, folder / "contenders.svg")
-        if "growth" in kept:
+        if {"served", "in_process"} <= kept.keys():
+            contenders(kept, folder / "contenders.svg")
+        if kept.get("growth", {}).keys() >= {"slots", "features", "batch", "connections", "rates"}:
             growth(kept["growth"], folder / "growth.svg")
