@@ -59,12 +59,12 @@ class HotPath:
         """Answer a POST /learn; the status that was sent."""
         outcome: Outcome = "not_learned"
         try:
-            options = query_options(scope, ("predictions",))
+            options = query_options(scope, ("predictions", "id"))
             with_predictions = _flag(options, "predictions", default=True)
             named = _idempotency_key(scope)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
-            decoded = await self._decoded(scope, receive, seed, for_learning=True)
+            decoded = await self._decoded(scope, receive, seed, options, for_learning=True)
             outcome = "unknown"  # until the replica says otherwise
             failpoint("learn.decoded")
             learned = await _learned(replica, decoded, seed, named, key)
@@ -94,12 +94,12 @@ class HotPath:
     ) -> int:
         """Answer a POST /predict; the status that was sent. The key has been checked."""
         try:
-            options = query_options(scope, ("min_position", "uncertainty"))
+            options = query_options(scope, ("min_position", "uncertainty", "id"))
             awaited = _position(options)
             with_uncertainty = _flag(options, "uncertainty", default=False)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
-            decoded = await self._decoded(scope, receive, seed, for_learning=False)
+            decoded = await self._decoded(scope, receive, seed, options, for_learning=False)
             if awaited is not None and not await replica.wait_for(awaited, MIN_POSITION_SECONDS):
                 raise _not_reached(awaited)
             position, predictions = replica.predict(decoded.batch)
@@ -120,9 +120,16 @@ class HotPath:
         return OK
 
     async def _decoded(
-        self, scope: Scope, receive: Receive, hash_seed: int, *, for_learning: bool
+        self,
+        scope: Scope,
+        receive: Receive,
+        hash_seed: int,
+        options: dict[str, str],
+        *,
+        for_learning: bool,
     ) -> Decoded:
         """The request's examples; what a refusal looks like is in app.ingest."""
+        id_from_tag = _id_from_tag(options)
         body = await self._reader.read(scope, receive)
         try:
             decode = partial(
@@ -132,6 +139,7 @@ class HotPath:
                 content_encoding=_text(header(scope, b"content-encoding")),
                 hash_seed=hash_seed,
                 require_labels=for_learning,
+                id_from_tag=id_from_tag,
                 limits=self._limits,
             )
             if len(body) <= DECODE_INLINE_BYTES:
@@ -149,7 +157,7 @@ async def _learned(
     if batch.rows == 0:  # nothing to append: the position is the present one
         return LearnOutcome(replica.require_model().position, 0, 0, np.empty(0))
     if replica.has_unheard_names(batch):
-        replica.tell_names(field_names(decoded.body))
+        replica.tell_names(field_names(decoded.body, decoded.kind))
     return await replica.learn(
         batch,
         hash_seed=seed,
@@ -196,6 +204,13 @@ def _flag(options: dict[str, str], name: str, *, default: bool) -> bool:
     if text not in (None, "true", "false"):
         raise Problem("bad-query", f"{name} is true or false")
     return default if text is None else text == "true"
+
+
+def _id_from_tag(options: dict[str, str]) -> bool:
+    """Whether the tag of Vowpal Wabbit text is the event id."""
+    if options.get("id", "tag") != "tag":
+        raise Problem("bad-query", "id is tag, or not there")
+    return "id" in options
 
 
 def _position(options: dict[str, str]) -> Position | None:

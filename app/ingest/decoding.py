@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from app.ingest.bodies import decode_json, decode_ndjson
-from app.ingest.content import UnsupportedMediaType, decompressed, media_type
+from app.ingest.content import VW_TEXT, UnsupportedMediaType, decompressed, media_type
+from app.ingest.vw import decode_vw
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.limits import Limits
 
 _DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
     "application/json": decode_json,
     "application/x-ndjson": decode_ndjson,
+    VW_TEXT: decode_vw,
 }
 _DEFAULT_LIMITS = Limits()
 _WARM_UP_BODY = (
@@ -20,6 +23,7 @@ _WARM_UP_BODY = (
     b'{"ad":"\\u00e9","price":3.5e0,"tags":["x",1,true,null],"new":false}},'
     b'{"label":0,"features":{}}]}'
 )
+_WARM_UP_VW = b"1 0.5 'imp-81|user:2 u17:1.5 | ad=a9 price:3.5e0\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Decoded:
 
     batch: ExampleBatch
     body: bytes
+    kind: str  # the media type
 
 
 def decode_body(
@@ -41,10 +46,12 @@ def decode_body(
     content_encoding: str | None = None,
     hash_seed: int = 0,
     require_labels: bool = True,
+    id_from_tag: bool = False,
     limits: Limits = _DEFAULT_LIMITS,
 ) -> Decoded:
     """The examples of a request. Thread-safe; large bodies are best decoded in a thread.
 
+    id_from_tag: the tag of Vowpal Wabbit text is the event id; other bodies have no tags.
     Raises UnsupportedMediaType (before the body is looked at), BadBody, BadExample or TooLarge.
     """
     kind = media_type(content_type)
@@ -52,10 +59,13 @@ def decode_body(
     if decoder is None:
         raise UnsupportedMediaType("the Content-Type must be " + " or ".join(_DECODERS))
     plain = decompressed(content_encoding, body, limits)
-    return Decoded(decoder(plain, limits, hash_seed, require_labels), plain)
+    if kind == VW_TEXT and id_from_tag:
+        decoder = partial(decode_vw, id_from_tag=True)
+    return Decoded(decoder(plain, limits, hash_seed, require_labels), plain, kind)
 
 
 def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
     for require_labels in (True, False):
         decode_json(_WARM_UP_BODY, _DEFAULT_LIMITS, 0, require_labels)
+    decode_vw(_WARM_UP_VW)
