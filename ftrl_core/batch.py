@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftrl_core.jit import kernel
+from ftrl_core.json_bits import borrowed
 from ftrl_core.limits import Limits
 
 I64 = npt.NDArray[np.int64]
@@ -192,6 +193,27 @@ def _merge_row(
 
 
 @kernel
+def _canonicalise_rows(
+    row_offsets: I64, values: F32, keys: U64, order: I64, out_offsets: I64, out_keys: U64, out: F32
+) -> int:
+    """The rows in order, merged; `order` has room for the longest."""
+    # Borrowed, since counting references at every call costs more than what is called.
+    values, keys, order = borrowed(values), borrowed(keys), borrowed(order)
+    out_keys, out = borrowed(out_keys), borrowed(out)
+    previous = -1
+    at = 0
+    out_offsets[0] = 0
+    for r in range(row_offsets.size - 1):
+        start = row_offsets[r]
+        count = row_offsets[r + 1] - start
+        _order_row(keys, values, order, start, count, count == previous)
+        previous = count
+        at = _merge_row(keys, values, order, start, count, out_keys, out, at)
+        out_offsets[r + 1] = at
+    return at
+
+
+@kernel
 def _canonicalise(
     row_offsets: I64,
     names: U32,
@@ -201,25 +223,14 @@ def _canonicalise(
     out_keys: U64,
     out: F32,
 ) -> int:
-    rows = row_offsets.size - 1
     longest = 0
-    for r in range(rows):
+    for r in range(row_offsets.size - 1):
         longest = max(longest, row_offsets[r + 1] - row_offsets[r])
     keys = np.empty(values.size, np.uint64)
     for i in range(values.size):
         keys[i] = (np.uint64(names[i]) << np.uint64(32)) | np.uint64(hashes[i])
     order = np.empty(longest, np.int64)
-    previous = -1
-    at = 0
-    out_offsets[0] = 0
-    for r in range(rows):
-        start = row_offsets[r]
-        count = row_offsets[r + 1] - start
-        _order_row(keys, values, order, start, count, count == previous)
-        previous = count
-        at = _merge_row(keys, values, order, start, count, out_keys, out, at)
-        out_offsets[r + 1] = at
-    return at
+    return _canonicalise_rows(row_offsets, values, keys, order, out_offsets, out_keys, out)
 
 
 @kernel

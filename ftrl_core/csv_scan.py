@@ -1,6 +1,6 @@
 """Comma-separated rows without quotes to hashed features: the fast path, one walk over the bytes.
 
-    buf      0,a9,3.5,imp-81\\n1,a7,,imp-82\\n\\nnonsense\\n........  whole lines, then SPARE_BYTES
+    buf      0,a9,3.5,imp-81\\n1,a7,,imp-82\\n\\nnonsense\\n........     and TEXT_SPARE_BYTES
     kinds    LABEL CATEGORY NUMBER ID        what is done with each column
     rows     0 and 1, and 2, which is slow; blank lines are no rows
 
@@ -16,28 +16,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftrl_core.bits import load_u64
 from ftrl_core.example_fields import is_good_id
 from ftrl_core.hashing import xxh64_kernel
 from ftrl_core.jit import kernel
-from ftrl_core.json_bits import borrowed, first_marked_byte, inlined
+from ftrl_core.json_bits import borrowed, inlined
 from ftrl_core.json_number import scan_number
 from ftrl_core.json_scan import I64, U32, Bytes, Out, ScannedRows, put
-from ftrl_core.json_string import SPARE_BYTES, murmur3_32_spare
+from ftrl_core.json_string import murmur3_32_spare
 from ftrl_core.limits import Limits
+from ftrl_core.text_bits import MARKED_BYTES, cell_marks, first_mark
 from ftrl_core.text_scan import (
     COMMA,
     CR,
     LF,
-    ONES,
     POINT,
     TAB,
-    TOPS,
+    TEXT_SPARE_BYTES,
     U8,
     Features,
     Fields,
     OfRows,
     ScannedLines,
+    count_lines,
     line_end,
     number_end,
 )
@@ -45,8 +45,6 @@ from ftrl_core.text_scan import (
 IGNORED, CATEGORY, NUMBER, LABEL, ID = range(5)
 CELL_BYTES_MAX = 131_072  # what the standard library's reader takes
 ONE = np.float32(1)
-_COMMAS = np.uint64(0x2C2C2C2C2C2C2C2C)
-_CONTROLS = np.uint64(0x0E0E0E0E0E0E0E0E)  # below 14: tab, line ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +56,16 @@ class Columns:
 
 
 @inlined
-def _cell_end(buf: Bytes, pos: int) -> int:
-    """Position of the first comma or control character but tab from pos on."""
+def _next_end(buf: Bytes, base: int, marks: np.uint64) -> tuple[int, int, np.uint64]:
+    """(position of the next comma or control character but tab, base and marks to go on with)."""
     while True:
-        word = load_u64(buf, pos)
-        commas = word ^ _COMMAS
-        found = (((word - _CONTROLS) & ~word) | ((commas - ONES) & ~commas)) & TOPS
-        if found:
-            skipped: int = first_marked_byte(found)
-            pos += skipped
-            if buf[pos] != TAB:
-                return pos
-            pos += 1
-        else:
-            pos += 8
+        while not marks:
+            base += MARKED_BYTES
+            marks = cell_marks(buf, base)
+        pos = base + first_mark(marks)
+        marks &= marks - np.uint64(1)
+        if buf[pos] != TAB:
+            return pos, base, marks
 
 
 @kernel
@@ -134,8 +128,9 @@ def _scan_row(
 ) -> tuple[int, int]:
     """The row at pos: (position of its line feed, or -1 where unsure, next place)."""
     last = kinds.size - 1
+    base, marks = pos, cell_marks(buf, pos)
     for column in range(kinds.size):
-        end = _cell_end(buf, pos)
+        end, base, marks = _next_end(buf, base, marks)
         if column < last:
             if buf[end] != COMMA:
                 return -1, at
@@ -158,9 +153,10 @@ def _scan_rows(
     owned_kinds: U8,
     owned_names: U32,
     bounds: tuple[int, float, int],
-    lines: int,
-) -> tuple[Features, OfRows, I64, int]:
-    """Every line of buf[:size]; the last two results are a mask of slow rows and their number."""
+) -> tuple[Features, OfRows, I64, int, int]:
+    """Every line of buf[:size]; the last three results are a mask of slow rows, their number and
+    the number of lines."""
+    lines = count_lines(owned, size)
     buf, kinds, column_names = borrowed(owned), borrowed(owned_kinds), borrowed(owned_names)
     room = min(lines * kinds.size, size + 1) + kinds.size  # a feature is a byte and what ends it
     names, hashes = np.empty(room, np.uint32), np.empty(room, np.uint32)
@@ -193,25 +189,22 @@ def _scan_rows(
         line += 1
     features = (offsets[: row + 1], names[:at], hashes[:at], values[:at])
     of_rows = (labels[:row], weights[:row], ids[:row], starts[:row], ends[:row], numbers[:row])
-    return features, of_rows, slow[:row], slow_count
+    return features, of_rows, slow[:row], slow_count, lines
 
 
-def scan_csv(
-    buf: Bytes, columns: Columns, hash_seed: int, limits: Limits, lines: int
-) -> ScannedLines:
-    """Scan the rows of buf, which ends with a line feed and SPARE_BYTES more bytes.
+def scan_csv(buf: Bytes, columns: Columns, hash_seed: int, limits: Limits) -> ScannedLines:
+    """Scan the rows of buf, which ends with a line feed and TEXT_SPARE_BYTES zeros.
 
-    buf uint8, valid UTF-8, without a quote; `lines` is the number of line feeds before the spare
-    bytes. The names of the columns and the number of features are within limits.
+    buf uint8, valid UTF-8, without a quote. The names of the columns and the number of features are
+    within limits.
     """
-    features, of_rows, slow, slow_count = _scan_rows(
+    features, of_rows, slow, slow_count, lines = _scan_rows(
         buf,
-        buf.size - SPARE_BYTES,
+        buf.size - TEXT_SPARE_BYTES,
         hash_seed,
         columns.kinds,
         columns.name_hashes,
         (limits.value_bytes, float(limits.abs_value), limits.id_chars),
-        lines,
     )
     slow_rows: list[int] = np.flatnonzero(slow).tolist() if slow_count else []
-    return ScannedLines(ScannedRows(*features, slow_rows), *of_rows)
+    return ScannedLines(ScannedRows(*features, slow_rows), *of_rows, lines)

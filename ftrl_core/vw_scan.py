@@ -1,6 +1,6 @@
 """Vowpal Wabbit text to hashed features: the fast path, one walk over the bytes.
 
-    buf    1 'a|ad a9 x:2\\n\\n0|\\nnonsense\\n........        whole lines, then SPARE_BYTES
+    buf    1 'a|ad a9 x:2\\n\\n0|\\nnonsense\\n........        whole lines, then TEXT_SPARE_BYTES
     rows   0                 1    2                      blank lines are no rows
     out    offsets 0 2 2 2, labels, weights, tags, where each line stands, slow rows [2]
 
@@ -17,8 +17,9 @@ from ftrl_core.jit import kernel
 from ftrl_core.json_bits import borrowed, inlined
 from ftrl_core.json_number import scan_number
 from ftrl_core.json_scan import I64, Bounds, Bytes, Out, ScannedRows, put
-from ftrl_core.json_string import SPARE_BYTES, murmur3_32_spare
+from ftrl_core.json_string import murmur3_32_spare
 from ftrl_core.limits import Limits
+from ftrl_core.text_bits import MARKED_BYTES, first_mark, word_marks
 from ftrl_core.text_scan import (
     BAR,
     COLON,
@@ -27,11 +28,12 @@ from ftrl_core.text_scan import (
     LF,
     SPACE,
     TAB,
+    TEXT_SPARE_BYTES,
     Features,
     OfRows,
     ScannedLines,
+    count_lines,
     line_end,
-    name_end,
     number_end,
     skip_blanks,
 )
@@ -41,31 +43,43 @@ _TINY = 1e-30  # features.TINY
 
 
 @inlined
-def _scan_value(buf: Bytes, pos: int, bound: float) -> tuple[int, np.float32]:
-    """The optional :number at pos, and that a word ends there; (-1, 0) where unsure."""
-    value = ONE
-    if buf[pos] == COLON:
-        end = number_end(buf, pos + 1)
-        if end < 0:
-            return -1, np.float32(0)
-        pos, value = scan_number(buf, pos + 1, end, bound)
-        if pos != end:
-            return -1, np.float32(0)
-    c = buf[pos]
-    if c in (SPACE, BAR, LF, TAB, CR):
-        return pos, value
-    return -1, np.float32(0)
+def _next(buf: Bytes, base: int, marks: np.uint64) -> tuple[int, int, np.uint64]:
+    """(the next mark's position, and base and marks to go on with)."""
+    while not marks:
+        base += MARKED_BYTES
+        marks = word_marks(buf, base)
+    return base + first_mark(marks), base, marks & (marks - np.uint64(1))
+
+
+@inlined
+def _next_end(buf: Bytes, base: int, marks: np.uint64) -> tuple[int, int, np.uint64]:
+    """The same without =, which ends no word."""
+    pos, base, marks = _next(buf, base, marks)
+    while buf[pos] == EQUALS:
+        pos, base, marks = _next(buf, base, marks)
+    return pos, base, marks
+
+
+@inlined
+def _scan_value(
+    buf: Bytes, pos: int, base: int, marks: np.uint64, bound: float
+) -> tuple[int, int, np.uint64, np.float32]:
+    """The number after the colon at pos: (the mark after it or -1, base, marks, value)."""
+    start = pos + 1
+    pos, base, marks = _next_end(buf, base, marks)
+    if number_end(buf, start) != pos:
+        return -1, base, marks, ONE
+    after, value = scan_number(buf, start, pos, bound)
+    return pos if after == pos else -1, base, marks, value
 
 
 @inlined
 def _put_unnamed(
-    buf: Bytes, pos: int, end: int, seed: np.uint32, bounds: Bounds, out: Out, at: int,
+    buf: Bytes, pos: int, equals: int, end: int, seed: np.uint32, bounds: Bounds, out: Out, at: int,
     value: np.float32,
 ) -> bool:  # fmt: skip
-    """Write buf[pos:end], a feature of the default namespace, to `at`; whether that was sure."""
-    equals = pos
-    while equals < end and buf[equals] != EQUALS:
-        equals += 1
+    """Write buf[pos:end], a feature of the default namespace whose = (if it has one) is at
+    `equals`, to `at`; whether that was sure."""
     if equals - pos > bounds[0] or end - equals - 1 > bounds[1]:
         return False
     name = murmur3_32_spare(buf, pos, equals, seed)
@@ -87,37 +101,42 @@ def _scaled(value: np.float32, weight: np.float32, bound: float) -> tuple[bool, 
 
 @inlined
 def _scan_features(
-    buf: Bytes, pos: int, seed: np.uint32, bounds: Bounds, out: Out, at: int, last: int
+    buf: Bytes, bar: int, seed: np.uint32, bounds: Bounds, out: Out, at: int, last: int
 ) -> tuple[int, int]:
-    """Every namespace from the bar at pos on: (the line's end, or -1 where unsure, next place)."""
-    name = seed
-    named = False
-    weight = ONE
+    """Every namespace from the bar on: (the line's end, or -1 where unsure, next place)."""
+    pos, base, marks = bar, bar + 1, word_marks(buf, bar + 1)
+    name, named, weight = seed, False, ONE
     while True:
+        start = pos + 1
         if buf[pos] == BAR:
-            pos += 1
-            start = pos
-            pos = name_end(buf, pos)
-            named = pos > start
-            weight = ONE
+            pos, base, marks = _next_end(buf, base, marks)
+            named, weight = pos > start, ONE
             if named:
                 if pos - start > bounds[0]:
                     return -1, at
                 name = murmur3_32_spare(buf, start, pos, seed)
-                pos, weight = _scan_value(buf, pos, bounds[2])
-                if pos < 0:
-                    return -1, at
-        pos = skip_blanks(buf, pos)
+                if buf[pos] == COLON:
+                    pos, base, marks, weight = _scan_value(buf, pos, base, marks, bounds[2])
+                    if pos < 0:
+                        return -1, at
+            continue
         if buf[pos] == LF:
             return pos, at
-        if buf[pos] == BAR:
-            continue
-        start = pos
-        end = name_end(buf, pos)
-        if end == start or at >= last:
+        if not (buf[pos] == SPACE or buf[pos] == TAB or buf[pos] == CR):
             return -1, at
-        pos, value = _scan_value(buf, end, bounds[2])
-        if pos < 0:
+        pos, base, marks = _next(buf, base, marks)
+        equals = pos
+        if buf[pos] == EQUALS:
+            pos, base, marks = _next_end(buf, base, marks)
+        elif pos == start:
+            continue
+        end = pos
+        value = ONE
+        if buf[pos] == COLON:
+            pos, base, marks, value = _scan_value(buf, pos, base, marks, bounds[2])
+            if pos < 0:
+                return -1, at
+        if at >= last:
             return -1, at
         if weight != ONE:
             sure, value = _scaled(value, weight, bounds[2])
@@ -127,7 +146,7 @@ def _scan_features(
             if end - start > bounds[1]:
                 return -1, at
             put(out, at, name, murmur3_32_spare(buf, start, end, name), value)
-        elif not _put_unnamed(buf, start, end, seed, bounds, out, at, value):
+        elif not _put_unnamed(buf, start, equals, end, seed, bounds, out, at, value):
             return -1, at
         at += 1
 
@@ -141,12 +160,12 @@ def _scan_lines(
     field_bounds: tuple[float, int],
     wanted: Wanted,
     maxima: tuple[int, int],
-    lines: int,
-    room: int,
-) -> tuple[Features, OfRows, I64, int]:
-    """Every line of buf[:size]; the last two results are a mask of slow rows and their number, -1:
-    too many features. maxima are the most features of a row and of all."""
+) -> tuple[Features, OfRows, I64, int, int]:
+    """Every line of buf[:size]; the last three results are a mask of slow rows, their number (-1:
+    too many features) and the number of lines. maxima are the most features of a row and of all."""
     buf = borrowed(owned)
+    lines = count_lines(owned, size)
+    room = size // 2 + 1  # a feature is a byte and what ends it
     names, hashes = np.empty(room, np.uint32), np.empty(room, np.uint32)
     values = np.empty(room, np.float32)
     out = (borrowed(names), borrowed(hashes), borrowed(values))
@@ -185,30 +204,27 @@ def _scan_lines(
         line += 1
     features = (offsets[: row + 1], names[:at], hashes[:at], values[:at])
     of_rows = (labels[:row], weights[:row], ids[:row], starts[:row], ends[:row], numbers[:row])
-    return features, of_rows, slow[:row], slow_count
+    return features, of_rows, slow[:row], slow_count, lines
 
 
 def scan_vw(
-    buf: Bytes, hash_seed: int, require_labels: bool, id_from_tag: bool, limits: Limits, lines: int
+    buf: Bytes, hash_seed: int, require_labels: bool, id_from_tag: bool, limits: Limits
 ) -> ScannedLines | None:
-    """Scan the lines of buf, which ends with a line feed and SPARE_BYTES more bytes.
+    """Scan the lines of buf, which ends with a line feed and TEXT_SPARE_BYTES zeros.
 
-    buf uint8, valid UTF-8; `lines` is the number of line feeds before the spare bytes. None where
-    the rows surely hold more than limits.request_features together.
+    buf uint8, valid UTF-8. None where the rows surely hold more than limits.request_features
+    together.
     """
-    size = buf.size - SPARE_BYTES
-    features, of_rows, slow, slow_count = _scan_lines(
+    features, of_rows, slow, slow_count, lines = _scan_lines(
         buf,
-        size,
+        buf.size - TEXT_SPARE_BYTES,
         hash_seed,
         (limits.name_bytes, limits.value_bytes, float(limits.abs_value)),
         (float(limits.weight), limits.id_chars),
         (require_labels, id_from_tag),
         (limits.features, limits.request_features),
-        lines,
-        size // 2 + 1,  # a feature is a byte and what ends it
     )
     if slow_count < 0:
         return None
     slow_rows: list[int] = np.flatnonzero(slow).tolist() if slow_count else []
-    return ScannedLines(ScannedRows(*features, slow_rows), *of_rows)
+    return ScannedLines(ScannedRows(*features, slow_rows), *of_rows, lines)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.cli.chunks import Chunk
 from app.cli.examples import NumberedExample, Reject
 from app.cli.ndjson_reader import read_ndjson
 from app.ingest import decode_ndjson
@@ -28,18 +27,19 @@ from ftrl_core.errors import BadBody, BadExample, TooLarge
 from ftrl_core.features import Reader
 from ftrl_core.limits import Limits
 
-BadLine = tuple[int, str]  # number from 1, what is wrong
+BadLine = tuple[int, str]  # number in the chunk, from 1, and what is wrong
 LineErrors = (BadBody, BadExample, TooLarge)
 
 
 class Parsed(NamedTuple):
-    """What a chunk holds: examples in batches, and the bad lines, both in order."""
+    """What a chunk holds: examples in batches, number of lines, bad lines; all in order."""
 
     batches: Sequence[ExampleBatch]
+    lines: int
     bad: Sequence[BadLine] = ()
 
 
-Parse = Callable[[Chunk], Parsed]
+Parse = Callable[[bytearray], Parsed]
 ReadLines = Callable[[Iterable[bytes], Reject], Iterator[NumberedExample]]
 
 
@@ -89,14 +89,12 @@ class Decoder:
 def line_parser(read_lines: ReadLines, decoder: Decoder) -> Parse:
     """Parses chunks a line at a time."""
 
-    def parse(chunk: Chunk) -> Parsed:
+    def parse(chunk: bytearray) -> Parsed:
         bad: list[BadLine] = []
-        before = chunk.first_line - 1
-        lines = io.BytesIO(chunk.text)
-        read = read_lines(lines, lambda line, reason: bad.append((before + line, reason)))
-        examples = [example._replace(line=before + example.line) for example in read]
-        batches = decoder.decode_all(examples, bad)
-        return Parsed(batches, sorted(bad))
+        lines = list(io.BytesIO(chunk))
+        read = read_lines(lines, lambda line, reason: bad.append((line, reason)))
+        batches = decoder.decode_all(list(read), bad)
+        return Parsed(batches, len(lines), sorted(bad))
 
     return parse
 
@@ -105,14 +103,14 @@ def ndjson_parser(decoder: Decoder) -> Parse:
     """Parses chunks of newline-delimited JSON."""
     by_line = line_parser(lambda lines, reject: read_ndjson(lines, "", True, reject), decoder)
 
-    def parse(chunk: Chunk) -> Parsed:
-        text = bytes(chunk.text)
-        if text.isspace():
-            return Parsed(())
-        try:
-            return Parsed((decoder.decode(text),))
-        except LineErrors:
-            return by_line(chunk)
+    def parse(chunk: bytearray) -> Parsed:
+        text = bytes(chunk)
+        if not text.isspace():
+            try:
+                return Parsed((decoder.decode(text),), text.count(b"\n"))
+            except LineErrors:
+                pass
+        return by_line(chunk)
 
     return parse
 
@@ -121,29 +119,28 @@ def vw_parser(decoder: Decoder, id_from_tag: bool) -> Parse:
     """Parses chunks of Vowpal Wabbit text."""
     reader = Reader(decoder.hash_seed, True, decoder.limits)
 
-    def parse(chunk: Chunk) -> Parsed:
+    def parse(chunk: bytearray) -> Parsed:
         bad: list[BadLine] = []
-        text = _without_bad_text(chunk, bad)
-        batch = vw_batch(
-            text,
+        batch, lines = vw_batch(
+            _without_bad_text(chunk, bad),
             reader,
             id_from_tag,
-            lambda line, error: bad.append((chunk.first_line + line, reason_of(error))),
+            lambda line, error: bad.append((line + 1, reason_of(error))),
         )
-        return Parsed((batch,) if batch.rows else (), sorted(bad))
+        return Parsed((batch,) if batch.rows else (), lines, sorted(bad))
 
     return parse
 
 
-def _without_bad_text(chunk: Chunk, bad: list[BadLine]) -> bytearray:
-    """The chunk's text, with lines that are not UTF-8 made blank and added to `bad`."""
-    if chunk.text.isascii():
-        return chunk.text
-    lines = chunk.text.split(b"\n")
-    for i, line in enumerate(lines):
+def _without_bad_text(text: bytearray, bad: list[BadLine]) -> bytearray:
+    """The text, with lines that are not UTF-8 made blank and added to `bad`."""
+    if text.isascii():
+        return text
+    lines = text.split(b"\n")
+    for number, line in enumerate(lines):
         try:
             line.decode()
         except UnicodeDecodeError:
-            bad.append((chunk.first_line + i, "not UTF-8"))
-            lines[i] = bytearray()
+            bad.append((number + 1, "not UTF-8"))
+            lines[number] = bytearray()
     return bytearray(b"\n").join(lines)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
 from app.cli.bulk import BadLine, Decoder, Parse, Parsed, line_parser, reason_of
-from app.cli.chunks import Chunk
 from app.cli.csv_reader import (
     CsvColumns,
     CsvPlan,
@@ -25,51 +25,56 @@ from app.cli.csv_reader import (
     read_rows,
 )
 from app.cli.examples import Reject
-from app.ingest.lines import lines_to_batch
+from app.ingest.lines import close_text, lines_to_batch
 from ftrl_core.csv_scan import CATEGORY, ID, IGNORED, LABEL, NUMBER, Columns, scan_csv
 from ftrl_core.errors import BadExample
 from ftrl_core.features import Example, Triples
 from ftrl_core.hashing import name_hash
-from ftrl_core.json_string import SPARE_BYTES
 
 _QUOTE = b'"'
 
 
 def csv_parser(
-    chunks: Iterator[Chunk],
+    chunks: Iterator[bytearray],
     file: str,
     columns: CsvColumns,
     labelled: bool,
     decoder: Decoder,
     reject: Reject,
-) -> tuple[Iterator[Chunk], Parse]:
-    """Reads the header from the first chunk; the chunks of the rows, and how they are parsed.
+) -> tuple[int, Iterator[bytearray], Parse]:
+    """Reads the header from the first chunk: the number of its lines, the chunks of the rows after
+    it, and how they are parsed.
 
     Raises CommandFailed and typer.BadParameter as `read_csv` does.
     """
     chunks = whole_rows(chunks)
-    first = next(chunks, Chunk(1, bytearray()))
-    rows = NumberedRows(io.BytesIO(first.text), reject)
+    lines = list(io.BytesIO(next(chunks, b"")))
+    rows = NumberedRows(lines, reject)
     plan = read_plan(rows, file, columns, labelled)
-    return _after_header(first, rows.lines_read, chunks), _parser(plan, file, decoder)
+    first = bytearray().join(lines[rows.lines_read :])
+    rest = chain([first] if first else [], chunks)
+    return rows.lines_read, rest, _parser(plan, file, decoder)
 
 
-def whole_rows(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+def whole_rows(chunks: Iterator[bytearray]) -> Iterator[bytearray]:
     """The same text, cut where no row is cut."""
-    held = Chunk(1, bytearray())  # begins with a row that has not ended yet
+    held = bytearray()  # begins with a row that has not ended yet
+    first_of_file = True
     for chunk in chunks:
-        joined = Chunk(held.first_line, held.text + chunk.text) if held.text else chunk
-        done, held = _parted(joined) if _QUOTE in joined.text else (joined, Chunk(1, bytearray()))
-        if done.text:
-            yield done
-    if held.text:
+        joined = held + chunk if held else chunk
+        end = _rows_end(joined, first_of_file) if _QUOTE in joined else len(joined)
+        held = joined[end:]  # before the chunk is handed on, and is no longer ours
+        if end:
+            yield joined[:end] if held else joined
+            first_of_file = False
+    if held:
         yield held
 
 
-def _parted(chunk: Chunk) -> tuple[Chunk, Chunk]:
-    """The rows that end in the chunk, and the rest of it."""
-    lines = list(io.BytesIO(chunk.text))
-    reader = csv.reader(decoded_lines(lines, chunk.first_line == 1), strict=True)
+def _rows_end(text: bytearray, first_of_file: bool) -> int:
+    """Where the last row ends that ends in the text."""
+    lines = list(io.BytesIO(text))
+    reader = csv.reader(decoded_lines(lines, first_of_file), strict=True)
     whole = 0  # lines
     while whole < len(lines):
         try:
@@ -78,16 +83,7 @@ def _parted(chunk: Chunk) -> tuple[Chunk, Chunk]:
             if reader.line_num == len(lines) and "unexpected end of data" in str(error):
                 break
         whole = reader.line_num
-    done = sum(map(len, lines[:whole]))
-    rest = Chunk(chunk.first_line + whole, chunk.text[done:])
-    return Chunk(chunk.first_line, chunk.text[:done]), rest
-
-
-def _after_header(first: Chunk, lines: int, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    text = bytearray().join(list(io.BytesIO(first.text))[lines:])
-    if text:
-        yield Chunk(first.first_line + lines, text)
-    yield from chunks
+    return sum(map(len, lines[:whole]))
 
 
 def _parser(plan: CsvPlan, file: str, decoder: Decoder) -> Parse:
@@ -97,8 +93,8 @@ def _parser(plan: CsvPlan, file: str, decoder: Decoder) -> Parse:
     )
     columns = _columns(plan, decoder)
 
-    def parse(chunk: Chunk) -> Parsed:
-        if columns is None or _QUOTE in chunk.text or not _is_utf8(chunk.text):
+    def parse(chunk: bytearray) -> Parsed:
+        if columns is None or _QUOTE in chunk or not _is_utf8(chunk):
             return by_row(chunk)
         return _scanned(chunk, columns, plan, decoder)
 
@@ -134,23 +130,18 @@ def _columns(plan: CsvPlan, decoder: Decoder) -> Columns | None:
     return Columns(kinds, names)
 
 
-def _scanned(chunk: Chunk, columns: Columns, plan: CsvPlan, decoder: Decoder) -> Parsed:
+def _scanned(chunk: bytearray, columns: Columns, plan: CsvPlan, decoder: Decoder) -> Parsed:
     """The chunk by the kernel, and row by row what that leaves."""
-    text, bad = chunk.text, list[BadLine]()
-    if not text.endswith(b"\n"):
-        text += b"\n"
-    count = text.count(b"\n")
-    text += bytes(SPARE_BYTES)
-    lines = scan_csv(
-        np.frombuffer(text, np.uint8), columns, decoder.hash_seed, decoder.limits, count
-    )
+    bad: list[BadLine] = []
+    close_text(chunk)
+    lines = scan_csv(np.frombuffer(chunk, np.uint8), columns, decoder.hash_seed, decoder.limits)
     batch = lines_to_batch(
         lines,
-        text,
+        chunk,
         lambda line, _: _read_row(line, plan, decoder),
-        lambda number, error: bad.append((chunk.first_line + number, reason_of(error))),
+        lambda number, error: bad.append((number + 1, reason_of(error))),
     )
-    return Parsed((batch,) if batch.rows else (), bad)
+    return Parsed((batch,) if batch.rows else (), lines.lines, bad)
 
 
 def _read_row(line: bytes, plan: CsvPlan, decoder: Decoder) -> tuple[Example, Triples] | None:

@@ -21,7 +21,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 CHUNK_BYTES = 1 << 20
 LINE_BYTES_MAX = 32 << 20  # the default limit of a request's body: no longer line can be learned
@@ -32,20 +32,15 @@ T = TypeVar("T")
 Made = TypeVar("Made")
 
 
-class Chunk(NamedTuple):
-    """Whole lines of a file; only its last line may lack its end."""
-
-    first_line: int  # from 1
-    text: bytearray
-
-
 @dataclass(frozen=True)
 class _End:
     error: Exception | None
 
 
-def read_chunks(raw: io.BufferedReader) -> Iterator[Chunk]:
-    """The file in chunks, decompressed if it is compressed.
+def read_chunks(raw: io.BufferedReader) -> Iterator[bytearray]:
+    """The file in chunks of whole lines, decompressed if it is compressed.
+
+    Only the last line may lack its end.
 
     Raises EOFError, zlib.error or OSError, which a line longer than LINE_BYTES_MAX is too.
     """
@@ -56,9 +51,8 @@ def read_chunks(raw: io.BufferedReader) -> Iterator[Chunk]:
         yield from _cut(lambda: raw.read1(CHUNK_BYTES))
 
 
-def _cut(read: Callable[[], bytes]) -> Iterator[Chunk]:
+def _cut(read: Callable[[], bytes]) -> Iterator[bytearray]:
     rest = bytearray()
-    line = 1
     while piece := read():
         first_end = piece.find(b"\n")
         if len(rest) + (len(piece) if first_end < 0 else first_end + 1) > LINE_BYTES_MAX:
@@ -69,10 +63,9 @@ def _cut(read: Callable[[], bytes]) -> Iterator[Chunk]:
         end = piece.rfind(b"\n") + 1
         text = rest + piece[:end]
         rest = bytearray(piece[end:])
-        yield Chunk(line, text)
-        line += text.count(b"\n")
+        yield text
     if rest:
-        yield Chunk(line, rest)
+        yield rest
 
 
 def in_background(items: Iterator[T]) -> Iterator[T]:

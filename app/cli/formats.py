@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from app.cli.chunks import GZIP_MAGIC, LINE_BYTES_MAX, Chunk, in_background, in_order, read_chunks
+from app.cli.chunks import GZIP_MAGIC, LINE_BYTES_MAX, in_background, in_order, read_chunks
 from app.cli.criteo_reader import read_criteo
 from app.cli.csv_reader import CsvColumns, read_csv
 from app.cli.examples import BadLines, Format, NumberedExample, Reject
@@ -120,30 +120,31 @@ class Sources:
     ) -> Iterator[ExampleBatch]:
         reject = self._bad_lines.of_file(_shown(name))
         chunks = in_background(read_chunks(raw))
-        chunks, parse = self._parser(chunks, _shown(name), file_format, decoder, reject)
+        before, chunks, parse = self._parser(chunks, _shown(name), file_format, decoder, reject)
         for parsed in in_order(parse, chunks, pool, _PARSERS):
             for line, reason in parsed.bad:
-                reject(line, reason)
+                reject(before + line, reason)
+            before += parsed.lines
             yield from parsed.batches
 
     def _parser(
         self,
-        chunks: Iterator[Chunk],
+        chunks: Iterator[bytearray],
         file: str,
         file_format: Format,
         decoder: bulk.Decoder,
         reject: Reject,
-    ) -> tuple[Iterator[Chunk], bulk.Parse]:
-        """How chunks of the file become batches."""
+    ) -> tuple[int, Iterator[bytearray], bulk.Parse]:
+        """The number of lines before the examples, chunks of these, and how they are parsed."""
         from app.cli import bulk, bulk_csv
 
         if file_format is Format.VW:
-            return chunks, bulk.vw_parser(decoder, self._id_from_tag)
+            return 0, chunks, bulk.vw_parser(decoder, self._id_from_tag)
         if file_format is Format.NDJSON:
-            return chunks, bulk.ndjson_parser(decoder)
+            return 0, chunks, bulk.ndjson_parser(decoder)
         if file_format is Format.CSV:
             return bulk_csv.csv_parser(chunks, file, self._columns, self._labelled, decoder, reject)
-        return chunks, bulk.line_parser(self._reader(file, file_format), decoder)
+        return 0, chunks, bulk.line_parser(self._reader(file, file_format), decoder)
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[io.BufferedReader]:

@@ -14,12 +14,17 @@ from ftrl_core.batch import ExampleBatch, canonicalise
 from ftrl_core.errors import BadBody, BadExample, TooLarge
 from ftrl_core.features import Example, Triples
 from ftrl_core.json_scan import with_slow_rows
-from ftrl_core.text_scan import ScannedLines
+from ftrl_core.text_scan import TEXT_SPARE_BYTES, ScannedLines
 
 LineError = BadBody | BadExample | TooLarge
 OnBadLine = Callable[[int, LineError], None]  # (line from 0, what is wrong); may raise
 # A line and its number from 0: what it says, None for nothing. Raises LineError.
 ReadLine = Callable[[bytes, int], tuple[Example, Triples] | None]
+
+
+def close_text(text: bytearray) -> None:
+    """End the last line of a text, and add the bytes that scans need after it."""
+    text += bytes(TEXT_SPARE_BYTES) if text.endswith(b"\n") else b"\n" + bytes(TEXT_SPARE_BYTES)
 
 
 def lines_to_batch(

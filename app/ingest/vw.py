@@ -11,11 +11,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from app.ingest.lines import LineError, OnBadLine, lines_to_batch
+from app.ingest.lines import LineError, OnBadLine, close_text, lines_to_batch
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.errors import BadBody, BadExample, TooLarge
 from ftrl_core.features import Example, Place, Reader, Triples
-from ftrl_core.json_string import SPARE_BYTES
 from ftrl_core.limits import Limits
 from ftrl_core.vw_scan import scan_vw
 from ftrl_core.vw_text import vw_example
@@ -41,7 +40,7 @@ def decode_vw(
     if body.count(b"\n") > limits.examples:
         raise TooLarge(f"a request has at most {limits.examples} lines")
     reader = Reader(hash_seed, require_labels, limits)
-    batch = vw_batch(bytearray(body), reader, id_from_tag, _refuse)
+    batch, _ = vw_batch(bytearray(body), reader, id_from_tag, _refuse)
     if batch.rows == 0:
         raise BadExample("there are no examples", None, "")
     return batch
@@ -49,18 +48,16 @@ def decode_vw(
 
 def vw_batch(
     text: bytearray, reader: Reader, id_from_tag: bool, on_bad_line: OnBadLine
-) -> ExampleBatch:
-    """The examples of all lines but the bad ones; `text` is valid UTF-8 and is added to.
+) -> tuple[ExampleBatch, int]:
+    """The examples of all lines but the bad ones, and the number of lines.
 
-    Raises TooLarge, and what on_bad_line raises.
+    `text` is valid UTF-8 and is added to. Raises TooLarge, and what on_bad_line raises.
     """
-    if not text.endswith(b"\n"):
-        text += b"\n"
-    count = text.count(b"\n")
-    text += bytes(SPARE_BYTES)
-    buf = np.frombuffer(text, np.uint8)
+    close_text(text)
     limits = reader.limits
-    lines = scan_vw(buf, reader.hash_seed, reader.require_labels, id_from_tag, limits, count)
+    lines = scan_vw(
+        np.frombuffer(text, np.uint8), reader.hash_seed, reader.require_labels, id_from_tag, limits
+    )
     if lines is None:
         raise _too_many_features(limits)
 
@@ -70,7 +67,7 @@ def vw_batch(
     batch = lines_to_batch(lines, text, read_line, on_bad_line)
     if batch.nnz > limits.request_features:
         raise _too_many_features(limits)
-    return batch
+    return batch, lines.lines
 
 
 def _too_many_features(limits: Limits) -> TooLarge:

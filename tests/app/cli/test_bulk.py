@@ -15,7 +15,7 @@ import typer
 
 from app.cli import chunks
 from app.cli.bulk import Decoder, offline_limits
-from app.cli.chunks import Chunk, in_background, in_order, read_chunks
+from app.cli.chunks import in_background, in_order, read_chunks
 from app.cli.csv_reader import CsvColumns
 from app.cli.examples import VW_BODY_WITH_IDS, BadLines, Format
 from app.cli.failures import CommandFailed
@@ -166,20 +166,20 @@ def test_a_good_file_has_no_bad_lines(tmp_path: Path) -> None:
     assert (len(said), bad) == (7, [])
 
 
-def numbered(text: bytes) -> list[tuple[int, bytes]]:
+def cut(text: bytes) -> list[bytes]:
     raw = io.BufferedReader(io.BytesIO(text))
-    return [(chunk.first_line, bytes(chunk.text)) for chunk in read_chunks(raw)]  # type: ignore[arg-type]
+    return [bytes(chunk) for chunk in read_chunks(raw)]  # type: ignore[arg-type]
 
 
 def test_chunks_end_where_lines_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 4)
-    assert numbered(b"a\nb\nlonger\nc") == [(1, b"a\nb\n"), (3, b"longer\n"), (4, b"c")]
-    assert numbered(b"") == []
+    assert cut(b"a\nb\nlonger\nc") == [b"a\nb\n", b"longer\n", b"c"]
+    assert cut(b"") == []
     monkeypatch.setattr(chunks, "LINE_BYTES_MAX", 7)
-    assert len(numbered(b"123456\n123456\n1234567")) > 0
+    assert b"".join(cut(b"123456\n123456\n1234567")) == b"123456\n123456\n1234567"
     for text in (b"1234567\n", b"12345678", b"a\n1234567\nb\n"):
         with pytest.raises(OSError, match="a line is longer than 7 bytes"):
-            numbered(text)
+            cut(text)
 
 
 def test_a_failure_in_the_reading_thread_is_raised_here(tmp_path: Path) -> None:
@@ -190,12 +190,12 @@ def test_a_failure_in_the_reading_thread_is_raised_here(tmp_path: Path) -> None:
 
 
 def test_an_endless_file_can_be_left() -> None:
-    def endless() -> Iterator[Chunk]:
+    def endless() -> Iterator[bytearray]:
         while True:
-            yield Chunk(1, bytearray(b"1 |a x\n"))
+            yield bytearray(b"1 |a x\n")
 
     read = in_background(endless())
-    assert next(read).first_line == 1
+    assert next(read) == b"1 |a x\n"
     read.close()  # type: ignore[attr-defined]
 
 

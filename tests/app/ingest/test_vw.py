@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.ingest.lines import LineError
+from app.ingest.lines import LineError, close_text
 from app.ingest.vw import decode_vw, vw_batch
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.errors import BadBody, BadExample, ClickfoldError, TooLarge
@@ -193,8 +193,8 @@ def test_random_lines_equal_the_slow_path(
 
 def test_usual_lines_do_not_leave_the_kernel() -> None:
     text = bytearray(b"1 0.5 'tag|ad a9 b:2.5e-1 |user:0.5 u17 | a=b c:7 d\n-1.0 t|\n\n0 |a b\n")
-    text += bytes(8)
-    lines = scan_vw(np.frombuffer(text, np.uint8), SEED, True, True, LIMITS, 4)
+    close_text(text)
+    lines = scan_vw(np.frombuffer(text, np.uint8), SEED, True, True, LIMITS)
     assert lines is not None
     assert lines.scanned.slow == []
     assert lines.line_numbers.tolist() == [0, 1, 3]
@@ -206,7 +206,8 @@ def test_bad_lines_can_be_left_out(seed: int) -> None:
     for _ in range(100):
         lines = [vw_lines.line(choose).encode() for _ in range(20)]
         bad: dict[int, LineError] = {}
-        batch = vw_batch(bytearray(b"\n".join(lines)), reader, True, bad.__setitem__)
+        batch, count = vw_batch(bytearray(b"\n".join(lines)), reader, True, bad.__setitem__)
+        assert count == 20
         good = [b"" if i in bad else line for i, line in enumerate(lines)]
         assert outcome(lambda _, b=batch: b, b"") == outcome(
             vw_lines.slow_vw, b"\n".join(good), reader, True
