@@ -138,7 +138,8 @@ def train(
     columns = (label, event_id, ignore, categorical, numeric)
     fresh = new_model(read_config(config))
     sources = _sources(files, file_format, columns, True, bad_lines)
-    warm_up()
+    warm_up(fresh)
+    sources.warm_up()
     with ProgressBar(sources.bytes_total, "training") as bar:
         run = TrainRun(fresh, bad_lines, DoublingLines(bar.write), batch)
         for examples in sources.batches(run.decoder):

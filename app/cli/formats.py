@@ -110,6 +110,15 @@ class Sources:
                 with self._opened(name) as raw:
                     yield from self._file_batches(raw, name, file_format, decoder, pool)
 
+    def warm_up(self) -> None:
+        """Compile or load the kernels that `batches` will need."""
+        from app.ingest.decoding import warm_up_json, warm_up_vw
+
+        if Format.VW in self._formats:
+            warm_up_vw()
+        if set(self._formats) != {Format.VW}:
+            warm_up_json()
+
     def _file_batches(
         self,
         raw: io.BufferedReader,

@@ -19,7 +19,6 @@ from app.cli.examples import BadLines
 from app.cli.failures import CommandFailed, bad_usage
 from app.cli.output_file import write_file
 from app.cli.progress import DoublingLines
-from app.ingest import warm_up as warm_up_decoder
 from app.names import is_name
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import cut
@@ -28,7 +27,7 @@ from ftrl_core.errors import BadConfig, ClickfoldError
 from ftrl_core.metrics import LOSS, WEIGHT
 from ftrl_core.model import Model
 from ftrl_core.snapshot_file import write_snapshot
-from ftrl_core.warmup import warm_up as warm_up_fold
+from ftrl_core.warmup import warm_up_for
 
 
 @dataclass
@@ -90,14 +89,13 @@ def new_model(config: dict[str, Any]) -> Model:
         raise bad_usage(str(error), "--config") from error
 
 
-def warm_up() -> None:
+def warm_up(model: Model) -> None:
     """Compile or load the kernels now, so that examples_per_second is the speed of learning.
 
     Raises CommandFailed when this machine's arithmetic is not the known one.
     """
-    warm_up_decoder()
     try:
-        warm_up_fold()
+        warm_up_for(model.config)
     except ClickfoldError as error:
         raise CommandFailed(str(error)) from error
 

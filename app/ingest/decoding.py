@@ -66,6 +66,16 @@ def decode_body(
 
 def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
+    warm_up_json()
+    warm_up_vw()
+
+
+def warm_up_json() -> None:
+    """The same for JSON alone, in its several media types."""
     for require_labels in (True, False):
         decode_json(_WARM_UP_BODY, _DEFAULT_LIMITS, 0, require_labels)
+
+
+def warm_up_vw() -> None:
+    """The same for Vowpal Wabbit text alone."""
     decode_vw(_WARM_UP_VW)

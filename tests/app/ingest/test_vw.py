@@ -207,7 +207,7 @@ def test_bad_lines_can_be_left_out(seed: int) -> None:
         lines = [vw_lines.line(choose).encode() for _ in range(20)]
         bad: dict[int, LineError] = {}
         batch, count = vw_batch(bytearray(b"\n".join(lines)), reader, True, bad.__setitem__)
-        assert count == 20
+        assert count == 20 - (lines[-1] == b"")
         good = [b"" if i in bad else line for i, line in enumerate(lines)]
         assert outcome(lambda _, b=batch: b, b"") == outcome(
             vw_lines.slow_vw, b"\n".join(good), reader, True
