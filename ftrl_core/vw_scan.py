@@ -23,7 +23,7 @@ from ftrl_core.json_number import scan_number
 from ftrl_core.json_scan import I64, U32, Bounds, Bytes, Out, ScannedRows, put
 from ftrl_core.json_string import murmur3_32_spare
 from ftrl_core.limits import Limits
-from ftrl_core.text_bits import MARKED_BYTES, first_mark, word_marks
+from ftrl_core.text_bits import MARKED_BYTES, count_marks, first_mark, word_marks
 from ftrl_core.text_scan import (
     BAR,
     COLON,
@@ -186,6 +186,16 @@ def _scan_features(
 
 
 @kernel
+def _count_words(owned: Bytes, size: int) -> int:
+    """How many words buf[:size] has at most, and one; the spare bytes end a few more."""
+    buf = borrowed(owned)
+    count = 1
+    for pos in range(0, size, MARKED_BYTES):
+        count += count_marks(word_marks(buf, pos))
+    return count
+
+
+@kernel
 def _scan_lines(
     owned: Bytes,
     size: int,
@@ -201,8 +211,7 @@ def _scan_lines(
     too many features) and the number of lines. maxima are the most features of a row and of all."""
     buf = borrowed(owned)
     known = (borrowed(known_texts), borrowed(known_hashes))
-    lines = count_lines(owned, size)
-    room = size // 2 + 1  # a feature is a byte and what ends it
+    lines, room = count_lines(owned, size), _count_words(owned, size)
     names, hashes = np.empty(room, np.uint32), np.empty(room, np.uint32)
     values = np.empty(room, np.float32)
     out = (borrowed(names), borrowed(hashes), borrowed(values))

@@ -131,6 +131,7 @@ def train(
     Bring it into a service with `clickfold restore NAME --file SNAPSHOT`.
     """
     from app.cli.configuration import read_config
+    from app.cli.lean_process import keep_memory, without_scipy
     from app.cli.progress import DoublingLines, ProgressBar
     from app.cli.train import TrainRun, new_model, save_snapshot, warm_up
 
@@ -138,8 +139,10 @@ def train(
     columns = (label, event_id, ignore, categorical, numeric)
     fresh = new_model(read_config(config))
     sources = _sources(files, file_format, columns, True, bad_lines)
-    warm_up(fresh)
-    sources.warm_up()
+    keep_memory()
+    with without_scipy():
+        warm_up(fresh)
+        sources.warm_up()
     with ProgressBar(sources.bytes_total, "training") as bar:
         run = TrainRun(fresh, bad_lines, DoublingLines(bar.write), batch)
         for examples in sources.batches(run.decoder):
