@@ -26,6 +26,7 @@ from app.failpoints import failpoint
 from app.group import LearnOutcome
 from app.hub import Hub
 from app.ingest import Decoded, decode_body
+from app.ingest.content import VW_TEXT
 from app.ingest.field_names import field_names
 from app.problems import RETRY_AFTER_SECONDS, Outcome, Problem, problem_from, send_problem
 from app.replica import ModelReplica
@@ -129,7 +130,7 @@ class HotPath:
         for_learning: bool,
     ) -> Decoded:
         """The request's examples; what a refusal looks like is in app.ingest."""
-        id_from_tag = _id_from_tag(options)
+        id_from_tag = _id_from_tag(options, scope)
         body = await self._reader.read(scope, receive)
         try:
             decode = partial(
@@ -206,11 +207,14 @@ def _flag(options: dict[str, str], name: str, *, default: bool) -> bool:
     return default if text is None else text == "true"
 
 
-def _id_from_tag(options: dict[str, str]) -> bool:
-    """Whether the tag of Vowpal Wabbit text is the event id."""
-    if options.get("id", "tag") != "tag":
-        raise Problem("bad-query", "id is tag, or not there")
-    return "id" in options
+def _id_from_tag(options: dict[str, str], scope: Scope) -> bool:
+    """Whether the tag of Vowpal Wabbit text is the event id; other bodies have no tags."""
+    if "id" not in options:
+        return False
+    is_vw = _text(header(scope, b"content-type")).lower().startswith(VW_TEXT)
+    if options["id"] != "tag" or not is_vw:
+        raise Problem("bad-query", f"id is tag, and for {VW_TEXT} only")
+    return True
 
 
 def _position(options: dict[str, str]) -> Position | None:

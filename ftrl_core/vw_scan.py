@@ -124,64 +124,74 @@ def _scaled(value: np.float32, weight: np.float32, bound: float) -> tuple[bool, 
 
 
 @inlined
+def _scan_namespace(
+    buf: Bytes, pos: int, base: int, marks: np.uint64, seed: np.uint32, bounds: Bounds,
+    known: Known, place: int,
+) -> tuple[int, int, np.uint64, np.uint32, bool, np.float32]:  # fmt: skip
+    """What touches the bar at pos: (the mark after it or -1, base, marks, hash of the name, whether
+    there is one, weight)."""
+    start = pos + 1
+    pos, base, marks = _next_end(buf, base, marks)
+    if pos == start:
+        return pos, base, marks, seed, False, ONE
+    if pos - start > bounds[0]:
+        return -1, base, marks, seed, True, ONE
+    name, weight = _name_hash(buf, start, pos, seed, known, place), ONE
+    if buf[pos] == COLON:
+        pos, base, marks, weight = _scan_value(buf, pos, base, marks, bounds[2])
+    return pos, base, marks, name, True, weight
+
+
+@inlined
 def _scan_features(
-    buf: Bytes,
-    bar: int,
-    seed: np.uint32,
-    bounds: Bounds,
-    known: Known,
-    out: Out,
-    at: int,
+    buf: Bytes, bar: int, seed: np.uint32, bounds: Bounds, known: Known, out: Out, at: int,
     last: int,
-) -> tuple[int, int]:
-    """Every namespace from the bar on: (the line's end, or -1 where unsure, next place)."""
+) -> tuple[int, int]:  # fmt: skip
+    """Every namespace from the bar on, unless it is -1: (the line's end, or -1 where unsure, next
+    place)."""
+    if bar < 0:
+        return -1, at
     pos, base, marks = bar, bar + 1, word_marks(buf, bar + 1)
     name, named, weight, place = seed, False, ONE, 0
     while True:
         start = pos + 1
         if buf[pos] == BAR:
-            pos, base, marks = _next_end(buf, base, marks)
-            named, weight = pos > start, ONE
-            if named:
-                if pos - start > bounds[0]:
-                    return -1, at
-                name = _name_hash(buf, start, pos, seed, known, place)
-                place += 1
-                if buf[pos] == COLON:
-                    pos, base, marks, weight = _scan_value(buf, pos, base, marks, bounds[2])
-                    if pos < 0:
-                        return -1, at
+            pos, base, marks, name, named, weight = _scan_namespace(
+                buf, pos, base, marks, seed, bounds, known, place
+            )
+            place += 1
+            if pos < 0:
+                return -1, at
             continue
         if buf[pos] == LF:
             return pos, at
-        if not (buf[pos] == SPACE or buf[pos] == TAB or buf[pos] == CR):
+        if at >= last or not (buf[pos] == SPACE or buf[pos] == TAB or buf[pos] == CR):
             return -1, at
         pos, base, marks = _next(buf, base, marks)
-        equals = pos
+        end = equals = pos
         if buf[pos] == EQUALS:
-            pos, base, marks = _next_end(buf, base, marks)
+            end, base, marks = _next_end(buf, base, marks)
         elif pos == start:
             continue
-        end = pos
-        value = ONE
+        pos, value = end, ONE
         if buf[pos] == COLON:
             pos, base, marks, value = _scan_value(buf, pos, base, marks, bounds[2])
-            if pos < 0:
-                return -1, at
-        if at >= last:
-            return -1, at
-        if weight != ONE:
+        sure = pos >= 0
+        if weight != ONE and sure:
             sure, value = _scaled(value, weight, bounds[2])
-            if not sure:
-                return -1, at
-        if named:
-            if end - start > bounds[1]:
-                return -1, at
+        if named and end - start <= bounds[1]:
             put(out, at, name, murmur3_32_spare(buf, start, end, name), value)
-        elif not _put_unnamed(buf, start, equals, end, seed, bounds, known, place, out, at, value):
-            return -1, at
         else:
+            sure = (
+                sure
+                and not named
+                and _put_unnamed(
+                    buf, start, equals, end, seed, bounds, known, place, out, at, value
+                )
+            )
             place += 1
+        if not sure:
+            return -1, at
         at += 1
 
 
@@ -197,16 +207,9 @@ def _count_words(owned: Bytes, size: int) -> int:
 
 @kernel
 def _scan_lines(
-    owned: Bytes,
-    size: int,
-    hash_seed: int,
-    bounds: Bounds,
-    field_bounds: tuple[float, int],
-    wanted: Wanted,
-    maxima: tuple[int, int],
-    known_texts: U64,
-    known_hashes: U32,
-) -> tuple[Features, OfRows, I64, int, int]:
+    owned: Bytes, size: int, hash_seed: int, bounds: Bounds, field_bounds: tuple[float, int],
+    wanted: Wanted, maxima: tuple[int, int], known_texts: U64, known_hashes: U32,
+) -> tuple[Features, OfRows, I64, int, int]:  # fmt: skip
     """Every line of buf[:size]; the last three results are a mask of slow rows, their number (-1:
     too many features) and the number of lines. maxima are the most features of a row and of all."""
     buf = borrowed(owned)
@@ -228,11 +231,9 @@ def _scan_lines(
         start = pos
         pos = skip_blanks(buf, pos)
         if buf[pos] != LF:
-            end, after = -1, at
-            pos = scan_header(buf, pos, np.uint64(hash_seed), field_bounds, wanted, fields, row)
-            if pos >= 0:
-                last = min(at + maxima[0], room)
-                end, after = _scan_features(buf, pos, seed, bounds, known, out, at, last)
+            bar = scan_header(buf, pos, np.uint64(hash_seed), field_bounds, wanted, fields, row)
+            last = min(at + maxima[0], room)
+            end, after = _scan_features(buf, bar, seed, bounds, known, out, at, last)
             if end < 0:
                 slow[row] = 1
                 slow_count += 1

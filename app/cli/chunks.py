@@ -80,7 +80,7 @@ def in_background(items: Iterator[T]) -> Iterator[T]:
                 queue.put(item)
                 if stopped.is_set():
                     return
-        except Exception as raised:  # noqa: BLE001  whatever it is, it is raised in the other thread
+        except Exception as raised:  # noqa: BLE001  it is raised in the other thread
             error = raised
         queue.put(_End(error))
 
