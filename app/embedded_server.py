@@ -34,6 +34,7 @@ from typing import Self
 from app import run_directory
 from app.data_directory import DataDirectoryBusy, DataDirectoryLock
 from app.failpoints import failpoint
+from app.gentle_removal import GentleRemoval
 from ftrl_core.errors import ClickfoldError
 
 __all__ = ["DataDirectoryBusy", "EmbeddedServer", "EmbeddedServerError", "find_binary"]
@@ -73,6 +74,7 @@ class EmbeddedServer:
         self._run_dir = run_dir
         self.log_path = log_path
         self.version = version
+        self._removal = GentleRemoval(log_path.parent / "appendonlydir")
 
     @classmethod
     def start(
@@ -132,6 +134,7 @@ class EmbeddedServer:
             server._wait_until_ready(on_progress or _no_progress)
         except BaseException:
             server._end_process(stop_seconds=0)
+            server._removal.close()
             run_directory.remove(run_dir)
             raise
         failpoint("embedded.ready")
@@ -203,6 +206,7 @@ class EmbeddedServer:
             self._process.stdin.close()
 
     def _clean_up(self) -> None:
+        self._removal.close()
         run_directory.remove(self._run_dir)
         if self._lock is not None:
             self._lock.release()

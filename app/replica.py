@@ -53,7 +53,7 @@ class ModelReplica:
         self.durability = options.durability
         self._connections = connections
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
-        self._figures: dict[str, Any] = {}
+        self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
 
     def start(self) -> None:
         """Begin to load and follow."""
@@ -129,11 +129,15 @@ class ModelReplica:
         Raises Unavailable with an outcome, IdempotencyConflict, ModelNotFound. May be cancelled:
         the request is learned all the same.
         """
-        self._refuse_learn()
         seed = self.require_model().config.hash_seed if hash_seed is None else hash_seed
         request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
+        return await asyncio.shield(self.submit(request))
+
+    def submit(self, request: LearnRequest) -> asyncio.Future[LearnOutcome]:
+        """Queue a request to learn; what becomes of it, as `learn` says. Not to be cancelled."""
+        self.refuse_learn()
         self._owner.submit(request)
-        return await asyncio.shield(request.done)
+        return request.done
 
     def has_unheard_names(self, batch: ExampleBatch) -> bool:
         """Whether a field name of the batch is not in the log yet."""
@@ -143,7 +147,8 @@ class ModelReplica:
         """Have field names written to the log before the next examples; best effort."""
         self._owner.new_names.update(names)
 
-    def _refuse_learn(self) -> None:
+    def refuse_learn(self) -> None:
+        """Raise what `learn` would be refused with right now, if it would."""
         owner = self._owner
         if owner.stop.is_set():
             raise not_learned("the service is stopping")
@@ -170,11 +175,16 @@ class ModelReplica:
     async def stats(self) -> dict[str, Any]:
         """Progressive figures, digests and health; the body of GET /stats."""
         model = self.require_model()
-        figures = self._figures
-        if figures.get("position") != str(model.position):
+        # After a lost history another log may come to the same position: its nonce differs.
+        at, figures = self._figures
+        if at != (here := self._place()):
             figures = await self._job(_figures_of)
-            self._figures = figures
+            if self._place() == here:  # else they may be of a later place
+                self._figures = (here, figures)
         return {"model": self.name, **figures, **self.health(model)}
+
+    def _place(self) -> tuple[Position, str]:
+        return self.require_model().position, self._owner.follower.nonce
 
     def health(self, model: Model) -> dict[str, Any]:
         """What is known without touching the model's table: log, checkpoint, durability."""

@@ -235,23 +235,19 @@ def _canonicalise(
 
 
 @kernel
-def _longest(row_offsets: I64) -> int:
-    longest = 0
-    for r in range(row_offsets.size - 1):
-        longest = max(longest, row_offsets[r + 1] - row_offsets[r])
-    return int(longest)
-
-
 def canonicalise(
     row_offsets: I64, name_hashes: U32, feature_hashes: U32, values: F32
 ) -> tuple[I64, U32, U32, F32]:
     """The same rows in canonical form; inputs are not changed, dtypes as in ExampleBatch."""
-    longest = _longest(row_offsets)
-    offsets = np.empty_like(row_offsets)
+    longest = 0
+    for r in range(row_offsets.size - 1):
+        longest = max(longest, row_offsets[r + 1] - row_offsets[r])
+    keys, order = np.empty(longest, np.uint64), np.empty(longest, np.int64)
+    offsets = np.empty(row_offsets.size, np.int64)
     names, hashes = np.empty(values.size, np.uint32), np.empty(values.size, np.uint32)
     merged = np.empty(values.size, np.float32)
     count = _canonicalise(
-        row_offsets, name_hashes, feature_hashes, values,
-        np.empty(longest, np.uint64), np.empty(longest, np.int64), offsets, names, hashes, merged,
+        row_offsets, name_hashes, feature_hashes, values, keys, order,
+        offsets, names, hashes, merged,
     )  # fmt: skip
     return offsets, names[:count], hashes[:count], merged[:count]

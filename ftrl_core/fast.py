@@ -16,6 +16,9 @@ what was computed from the gathered (z, n) is not it. So scattering compares the
 with what was gathered: the update is a function of nothing else that could have changed, so where
 they are equal the result stands, and where not it is computed again.
 
+Four lanes without numbers of two views, which is most batches, are done in `plain`, in two passes
+instead of five.
+
 Records are asked for AHEAD rows before they are used, so memory is not waited for. Power -1/2, no
 shrinkage, clipping, schedule or admission; every bit as `kernels` says.
 """
@@ -47,6 +50,7 @@ from ftrl_core.kernels import (
 )
 from ftrl_core.mixture import logit_of, mixed, update_posterior
 from ftrl_core.numbers import sigmoid
+from ftrl_core.plain import EIGHT, WIDE, is_plain, learn_plain, score_plain
 from ftrl_core.vector import (
     all_n,
     all_z,
@@ -61,8 +65,6 @@ from ftrl_core.vector import (
 )
 
 AHEAD = 2  # rows between asking for a record and using it
-EIGHT = (ZERO,) * 8
-WIDE = 8
 NONE = np.uint32(0xFFFFFFFF)  # no slot: a table has at most 2^30
 
 
@@ -210,14 +212,20 @@ def learn_lanes(
 @inner_kernel
 def score_row(
     lanes: Lanes, table: F32, constants: F64, k: F32, row_offsets: I64, row: int, hashes: U32,
-    values: F32, views: U8, factors: F32, slots: U32, others: U32, places: U32, records: F32,
-    xs: F32, ws: F32, sums: F32,
+    values: F32, views: U8, plain: bool, factors: F32, slots: U32, others: U32, places: U32,
+    records: F32, roots: F32, xs: F32, ws: F32, sums: F32,
 ) -> int:  # fmt: skip
     """Gather a row's records, and from them the weights and the partial sums of every lane; how
-    many coordinates there are. The arrays from factors on are filled."""
+    many records there are for each lane. The arrays from factors on are filled."""
     start = row_offsets[row]
     count = row_offsets[row + 1] - start
     view_factors(constants, values, views, start, count, factors)
+    if plain:
+        score_plain(
+            lanes, table, k, hashes, values, start, count, factors, slots, records, roots, xs, ws,
+            sums,
+        )  # fmt: skip
+        return int(count)
     units = gather_row(
         lanes, table, hashes, values, views, start, count, factors, slots, others, places,
         records, xs,
@@ -312,16 +320,17 @@ def predict_batch(
     size = padded(longest * width)
     records = np.zeros(2 * size, np.float32)
     ws, xs = np.zeros(size, np.float32), np.zeros(size, np.float32)
-    slots, others = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    slots, others = np.empty(longest + 1, np.uint32), np.empty(longest, np.uint32)
     places, sums = np.empty(longest, np.uint32), np.empty(ACCUMULATORS * width, np.float32)
+    roots, plain = np.empty(size, np.float32), is_plain(lanes, views, hashes.size)
     ps, bs, factors = np.empty(width), np.empty(width), np.empty(VIEWS * width, np.float32)
     for lane in range(width):
         bs[lane] = bias_weight(bias, constants, lane)
     for r in range(row_offsets.size - 1):
         prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
         score_row(
-            lanes, table, constants, k, row_offsets, r, hashes, values, views, factors, slots,
-            others, places, records, xs, ws, sums,
+            lanes, table, constants, k, row_offsets, r, hashes, values, views, plain, factors,
+            slots, others, places, records, roots, xs, ws, sums,
         )  # fmt: skip
         for lane in range(width):
             ps[lane] = sigmoid(clamped_logit(joined(sums, width, lane), bs[lane]))
@@ -336,40 +345,46 @@ def learn_batch(
 ) -> int:  # fmt: skip
     """Fold the rows in order; table, bias, posterior, page_seqs, logits, out change in place.
 
-    values are float32[nnz] and views uint8[nnz] as `numeric_features.expanded` gives them. Rows
-    with skip[r] != 0 change nothing and get NaN in out (float64[rows], probabilities made
-    before learning) and logits (float64[rows]). page_seqs[slot >> page_shift] becomes seq for each
-    touched slot. `examples` is the number of examples folded before; returns the new one.
+    values float32[nnz] and views uint8[nnz] are what `numeric_features.expanded` gives. Rows with
+    skip[r] != 0 change nothing and get NaN in out and logits (float64[rows]: the probability made
+    before learning, its logit). page_seqs[slot >> page_shift] becomes seq for each touched slot.
+    `examples` were folded before; returns how many now.
     """
     width, k = len(lanes), tiled(constants)
     longest = longest_row(row_offsets)
     size = padded(longest * width)
     records, after = np.zeros(2 * size, np.float32), np.empty(2 * size, np.float32)
     ws, xs, us = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
-    slots, others = np.empty(longest, np.uint32), np.empty(longest, np.uint32)
+    slots, others = np.empty(longest + 1, np.uint32), np.empty(longest, np.uint32)
     places, sums = np.empty(longest, np.uint32), np.empty(ACCUMULATORS * width, np.float32)
-    scratch = np.empty(2 * width, np.float32)
+    roots, plain = np.empty(size, np.float32), is_plain(lanes, views, hashes.size)
     residuals, ps = np.empty(WIDE, np.float32), np.empty(width)
-    factors = np.empty(VIEWS * width, np.float32)
+    scratch, factors = np.empty(2 * width, np.float32), np.empty(VIEWS * width, np.float32)
     for r in range(labels.size):
-        prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
         if skip[r]:
             out[r] = logits[r] = np.nan
             continue
         units = score_row(
-            lanes, table, constants, k, row_offsets, r, hashes, values, views, factors, slots,
-            others, places, records, xs, ws, sums,
+            lanes, table, constants, k, row_offsets, r, hashes, values, views, plain, factors,
+            slots, others, places, records, roots, xs, ws, sums,
         )  # fmt: skip
         logits[r] = learn_lanes(bias, constants, sums, labels[r], weights[r], ps, residuals)
+        prefetch_row(table, width, hashes, row_offsets, r + AHEAD)  # while exp is waited for
         out[r] = mixed(posterior, ps)
         if width > 1:
             logits[r] = logit_of(out[r])
             update_posterior(posterior, ps, labels[r], np.float64(weights[r]), constants[SHARE, 0])
-        dither_row(lanes, units, slots, others, places, example_seed(seed, examples), us)
+        noise, examples = example_seed(seed, examples), examples + 1
+        if plain:
+            learn_plain(
+                lanes, table, k, units, slots, records, roots, xs, ws, us, residuals, noise,
+                page_seqs, page_shift, seq,
+            )  # fmt: skip
+            continue
+        dither_row(lanes, units, slots, others, places, noise, us)
         step_row(lanes, records, units * width, xs, ws, us, residuals, k, after)
         scatter_row(
             lanes, table, units, slots, others, records, after, xs, ws, us, residuals, k, scratch,
             page_seqs, page_shift, seq,
         )  # fmt: skip
-        examples += 1
     return examples

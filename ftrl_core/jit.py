@@ -33,5 +33,17 @@ def inner_kernel(function: F) -> F:
     A kernel counts references of every array it is given, with an atomic instruction each, and
     LLVM cannot take these away where there is a branch: 25 of 40 ns a feature were spent on it.
     Here nothing is counted. The caller holds the arrays.
+
+    It becomes part of its caller: an array is seven numbers to a call, and a call with fifteen
+    arrays for every row cost 1 to 2.5 ns a feature. Compiling takes a sixth longer for it.
     """
-    return cast(F, numba.njit(**_OPTIONS, _nrt=False)(function))
+    return cast(F, numba.njit(**_OPTIONS, _nrt=False, forceinline=True)(function))
+
+
+def brief_kernel(function: F) -> F:
+    """The same for what Python calls and takes microseconds: it keeps the interpreter lock.
+
+    Who gives the lock away for so short a time may find it taken, and then waits a whole switch
+    interval to get it back.
+    """
+    return cast(F, numba.njit(**{**_OPTIONS, "nogil": False})(function))

@@ -93,8 +93,16 @@ def weight(
     lanes: Lanes, z: Vector, n: Vector, n0: Vector, beta: Vector, threshold: Vector, lambda2: Vector
 ) -> Vector:
     """w of a coordinate; threshold is alpha * l1, lambda2 is alpha times the paper's."""
+    return weight_from(lanes, z, root(n0 + n), beta, threshold, lambda2)
+
+
+@inner_kernel
+def weight_from(
+    lanes: Lanes, z: Vector, root_n: Vector, beta: Vector, threshold: Vector, lambda2: Vector
+) -> Vector:
+    """The same, with the root of n0 + n already taken."""
     shrunk = z - clip(lanes, z, threshold)
-    divisor = (beta + root(n0 + n)) + lambda2
+    divisor = (beta + root_n) + lambda2
     return spread(lanes, ZERO) - shrunk / greatest(divisor, spread(lanes, DIVISOR_MIN))
 
 
@@ -114,9 +122,17 @@ def stepped(
     lanes: Lanes, z: Vector, n: Vector, g: Vector, w: Vector, u: Vector, n0: Vector, alpha: Vector
 ) -> tuple[Vector, Vector]:
     """(z', n') of a coordinate for the gradients g at the weights w."""
-    total = n0 + n
+    return stepped_from(lanes, z, n, root(n0 + n), g, w, u, n0, alpha)
+
+
+@inner_kernel
+def stepped_from(
+    lanes: Lanes, z: Vector, n: Vector, root_n: Vector, g: Vector, w: Vector, u: Vector, n0: Vector,
+    alpha: Vector,
+) -> tuple[Vector, Vector]:  # fmt: skip
+    """The same, with the root of n0 + n already taken."""
     g2 = g * g
-    sigma = g2 / greatest(root(total + g2) + root(total), spread(lanes, ROOT_MIN))
+    sigma = g2 / greatest(root((n0 + n) + g2) + root_n, spread(lanes, ROOT_MIN))
     z = z + (alpha * g - sigma * w)
     z = clip(lanes, z, spread(lanes, Z_MAX)) + spread(lanes, ZERO)  # + 0 makes -0.0 into 0.0
     return z, dithered_sum(lanes, n, g2, u)

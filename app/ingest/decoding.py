@@ -36,7 +36,7 @@ class Decoded:
 
     batch: ExampleBatch
     body: bytes
-    kind: str  # the media type
+    kind: str = ""  # the media type, of JSON at times none
 
 
 def decode_body(

@@ -144,15 +144,11 @@ class Episode:
     # Lives
 
     def _crash(self) -> None:
-        for service in self._services[1:]:
-            service.start()
         for number in range(self._lives):
             self._live(self._services[number % len(self._services)], first=number == 0)
+        self._start_dead()
         for service in self._services:
-            if not service.is_alive():
-                service.start()
-        for service in self._services:
-            service.wait_ready()
+            self._must_be_ready(service)
         self._gate.finish()
         for client in [*self._clients, self._admin]:
             client.join(120)
@@ -169,6 +165,7 @@ class Episode:
         if self._losses is not None:
             self._losses.life_begins()
         service.start(life.plan)
+        self._start_dead()
         ready = service.wait_ready()
         if first:
             for one in [*self._clients, self._admin]:
@@ -176,6 +173,16 @@ class Episode:
         if ready:
             self._use(service, life)
         self._count(service)
+
+    def _start_dead(self) -> None:
+        """Services that ended in an earlier life are there again, without a plan."""
+        for service in self._services:
+            if not service.is_alive():
+                service.start()
+
+    def _must_be_ready(self, service: Service) -> None:
+        if not service.wait_ready():
+            raise Violation(f"a service without a plan ended by itself; see {service.log}")
 
     def _use(self, service: Service, life: Life) -> None:
         """Traffic until it dies, or has lived long enough."""
@@ -280,33 +287,39 @@ class Episode:
     def _served(self) -> dict[str, list[dict[str, Any]]]:
         """/stats of every model from every service, and from a cold start of the first."""
         served: dict[str, list[dict[str, Any]]] = {}
-        head = self._head()
+        heads = {model: self._head(model) for model in ("default", *MODELS)}
         for number, service in enumerate(self._services):
-            self._ask(service, f"service {number}", head, served)
+            self._ask(service, f"service {number}", heads, served)
         status, told = self._services[0].request("POST", "/admin/snapshots", {"name": "final"})
         if status != 201:
             raise Violation(f"the last snapshot cannot be taken: {status} {told}")
         self._services[0].kill()
         self._services[0].start()
-        self._services[0].wait_ready()
-        self._ask(self._services[0], "a cold start", head, served)
+        self._must_be_ready(self._services[0])
+        self._ask(self._services[0], "a cold start", heads, served)
         return served
 
-    def _head(self) -> str:
-        """The furthest position of `default` that any service has."""
+    def _head(self, model: str) -> str:
+        """The furthest position of a model that any service has; "" if it is nowhere."""
         positions = [
             tuple(map(int, told["position"].split("-")))
             for service in self._services
-            for status, told in [service.request("GET", "/stats")]
+            for status, told in [service.request("GET", f"/models/{model}/stats")]
             if status == 200
         ]
-        return "{}-{}".format(*max(positions))
+        return "{}-{}".format(*max(positions)) if positions else ""
 
     def _ask(
-        self, service: Service, who: str, head: str, served: dict[str, list[dict[str, Any]]]
+        self,
+        service: Service,
+        who: str,
+        heads: dict[str, str],
+        served: dict[str, list[dict[str, Any]]],
     ) -> None:
-        service.request("POST", f"/predict?min_position={head}", {"features": {"ad": "a1"}})
-        for model in ("default", *MODELS):
+        for model, head in heads.items():
+            path = f"/models/{model}/predict?min_position={head}"
+            if head:
+                service.request("POST", path, {"features": {"ad": "a1"}})
             status, told = service.request("GET", f"/models/{model}/stats")
             if status == 200:
                 served.setdefault(model, []).append({**told, "who": who})

@@ -176,7 +176,8 @@ def test_sampled_negatives_give_the_whole_streams_probabilities(correction: str,
         )
     )  # fmt: skip
     found = model.predict(ExampleBatch.concatenate([one([(k, 1.0)], 0, 1.0) for k in (0, 1)]))
-    np.testing.assert_allclose(found, truth, rtol=0.1)
+    # the last steps of a rate of .3 leave about 6 %; without the correction it is a factor of 10
+    np.testing.assert_allclose(found, truth, rtol=0.3)
     assert model.stats()["calibration"] == pytest.approx(1.0, abs=0.02)
 
 

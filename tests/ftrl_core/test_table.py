@@ -21,6 +21,15 @@ def test_geometry(bits: int, lanes: int, pages: int, page_bytes: int) -> None:
     assert 1 << table.page_shift == table.page_slots <= PAGE_SLOTS
 
 
+@pytest.mark.parametrize(
+    ("bits", "align"), [(4, 64), (15, 64), (17, 64), (18, 2 << 20), (20, 2 << 20)]
+)
+def test_records_begin_where_memory_does(bits: int, align: int) -> None:
+    tables = [WeightTable(bits) for _ in range(3)]
+    assert all(table.cells.ctypes.data % align == 0 for table in tables)
+    assert not any(table.cells.any() for table in tables)
+
+
 def test_checksums_follow_the_pages(seed: int) -> None:
     rng = np.random.default_rng(seed)
     table = WeightTable(15)
