@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.ingest.bodies import decode_json, decode_ndjson
-from app.ingest.content import VW_TEXT, UnsupportedMediaType, decompressed, media_type
+from app.ingest.content import (
+    MSGPACK,
+    PACKED,
+    VW_TEXT,
+    UnsupportedMediaType,
+    decompressed,
+    media_type,
+)
+from app.ingest.msgpack import decode_msgpack
+from app.ingest.packed import decode_packed
 from app.ingest.vw import decode_vw
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.limits import Limits
@@ -15,6 +24,8 @@ from ftrl_core.limits import Limits
 _DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
     "application/json": decode_json,
     "application/x-ndjson": decode_ndjson,
+    MSGPACK: decode_msgpack,
+    PACKED: decode_packed,
     VW_TEXT: decode_vw,
 }
 _DEFAULT_LIMITS = Limits()
