@@ -109,12 +109,10 @@ def explained(
         for i in range(int(row_offsets[row]), int(row_offsets[row + 1])):
             slot = int(hashes[i]) & (len(records) - 1)
             x, w, rate, zero = (a[i].tolist() for a in by_lane)
-            coordinates.append(
-                Coordinate(
-                    int(features[i]), _VIEW_NAMES.get(int(views[i]), ""), slot, x, w,
-                    records[slot, 1].tolist(), rate, [bool(one) for one in zero], float(shares[i]),
-                )  # fmt: skip
-            )
+            n, zero = records[slot, 1].tolist(), [bool(one) for one in zero]
+            view = _VIEW_NAMES.get(int(views[i]), "")
+            share = float(shares[i])
+            coordinates.append(Coordinate(int(features[i]), view, slot, x, w, n, rate, zero, share))
         bias = float(biases @ state.posterior)
         logit = float(np.log(predictions[row]) - np.log1p(-predictions[row]))
         rest = logit - (bias + sum(one.contribution for one in coordinates))
