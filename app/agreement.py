@@ -78,12 +78,12 @@ class Agreement:
         """The memory is loaded now, from a log with this head."""
         self._own.clear()
         self._head_seq = head.seq
-        self._stands = _parsed(head.agreement)
+        self._stands = _standing(head)
         self._postpone(1)
 
     def look(self, head: Head) -> None:
         """Compare with what others said meanwhile; raises Differs."""
-        self._stands = _parsed(head.agreement)
+        self._stands = _standing(head)
         self._judge(self._stands)
 
     def seconds_until_idle_due(self) -> float:
@@ -168,6 +168,12 @@ class Agreement:
 def _examined(model: Model) -> tuple[int | None, str]:
     """A page that changed by itself, if there is one, and the state digest."""
     return model.table.altered_page(), model.state_digest()
+
+
+def _standing(head: Head) -> Said | None:
+    """What stands in meta; of a position that the log does not have it is damaged, and nothing."""
+    said = _parsed(head.agreement)
+    return said if said is not None and said[0].seq <= head.seq else None
 
 
 def _parsed(text: str) -> Said | None:

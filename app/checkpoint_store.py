@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.errors import ModelGone, WrongIncarnation
+from app.errors import ForeignKey, ModelGone, WrongIncarnation
 from app.lua_scripts import Script
 from app.redis_connections import Argument, Command, RedisConnections
 from app.redis_keys import ModelKeys
@@ -186,9 +186,11 @@ class CheckpointStore:
         )
         if incarnation is None:
             raise ModelGone("the model does not exist")
-        if incarnation.decode() != self.incarnation:
-            raise WrongIncarnation(incarnation.decode())
-        names = [newest.decode(), previous.decode()]
+        if incarnation.decode("utf-8", "replace") != self.incarnation:
+            raise WrongIncarnation(incarnation.decode("utf-8", "replace"))
+        if newest is None or previous is None:
+            raise ForeignKey("meta of the model is damaged: it names no manifests")
+        names = [name.decode("utf-8", "replace") for name in (newest, previous)]
         return [name for name in names if name != NO_GENERATION]
 
     async def newest(self) -> KeptManifest | None:

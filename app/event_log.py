@@ -38,6 +38,7 @@ from ftrl_core.position import Position
 
 NONCE_CHARS = 16  # hexadecimal digits of 64 random bits
 READ_ENTRIES_FIRST = 16  # entries asked for before their size is known
+STATES = ("live", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,7 @@ def _control_arguments(control: Control | None) -> tuple[list[Argument], str]:
 def _head(meta: dict[str, str]) -> Head:
     return Head(
         incarnation=meta["incarnation"],
-        deleted=meta["state"] != "live",
+        deleted=STATES.index(meta["state"]) > 0,
         epoch=int(meta["epoch"]),
         seq=int(meta["seq"]),
         nonce=meta["nonce"],

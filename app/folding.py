@@ -5,8 +5,8 @@ entries. It reads what the log holds after the model's position, checks density 
 folds. It raises `Doubt` when memory may be wrong: the replica then drops it and loads again.
 
     entry does not follow, or its seq is lower        Doubt
-    its epoch is not the one before, and it is no     Doubt
-      create, restore or skip, which begin one
+    its epoch is not the one before; or not the next  as an unreadable payload
+      one: create, restore and skip begin an epoch
     payload unreadable, first time                    Doubt (perhaps memory or wire is at fault)
     payload unreadable again after a reload           Stuck: stay before it, until it is skipped
     pages that a restore names, damaged or missing    the same two steps: Doubt, then Stuck
@@ -14,7 +14,7 @@ folds. It raises `Doubt` when memory may be wrong: the replica then drops it and
     skip of a position that this memory has folded    Doubt, and pass over it next time
     the same, though a checkpoint holds it            as an unreadable payload
     restore                                           load the pages it names, then switch
-    delete                                            Deleted
+    delete, or meta that says so                      Deleted
 """
 
 from __future__ import annotations
@@ -106,10 +106,13 @@ class Follower:
         return self.model
 
     def compare(self, head: Head, incarnation: str) -> bool:
-        """Whether there is something to read; Doubt when the log is not the one folded."""
+        """Whether there is something to read; Doubt when the log is not the one folded, Deleted
+        whether or not the entry that says so can be reached."""
         position = self.loaded.position
         if head.incarnation != incarnation:
             raise Doubt("the model was made again")
+        if head.deleted:
+            raise Deleted("the model was deleted")
         if head.seq < position.seq or head.epoch < position.epoch:
             raise Doubt(f"the log ends at {head.position}, before {position}")
         if head.seq == position.seq and head.nonce != self.nonce:
@@ -152,7 +155,7 @@ class Follower:
         if seq not in self._skipped:
             try:
                 decoded = decode(entry.payload)
-                if entry.position.epoch - position.epoch not in _epochs_begun(decoded):
+                if entry.position.epoch - position.epoch != _begins_epoch(decoded):
                     raise BadEntry("it is of another epoch")
                 await self._fold(entry, decoded)
             except UnknownVersion as error:
@@ -248,10 +251,9 @@ class Follower:
         return False
 
 
-def _epochs_begun(entry: Entry) -> tuple[int, ...]:
-    """How far an entry may be beyond the epoch of the one before it."""
-    op = entry.op if isinstance(entry, ControlEntry) else ""
-    return {"restore": (1,), "create": (0, 1), "skip": (0, 1)}.get(op, (0,))
+def _begins_epoch(entry: Entry) -> bool:
+    """Whether the entry is of the epoch after that of the one before it, and not of the same."""
+    return isinstance(entry, ControlEntry) and entry.op in ("create", "restore", "skip")
 
 
 def _skips(entry: LogEntry) -> int | None:

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth import Key
 from app.failpoints import failpoint
-from app.group import LearnOutcome
+from app.group import LearnOutcome, LearnRequest
 from app.hub import Hub
 from app.ingest import Decoded, decode_body
 from app.ingest.field_names import field_names
@@ -40,7 +40,7 @@ logger = logging.getLogger("clickfold.http")
 
 FAILED = "the request failed"
 DECODE_INLINE_BYTES = 256 << 10
-DECODE_THREADS = 2
+DECODE_THREADS = 1  # with more of them the event loop waits longer for the interpreter
 MIN_POSITION_SECONDS = 5.0
 IDEMPOTENCY_KEY_CHARS = 256
 OK = 200
@@ -66,27 +66,17 @@ class HotPath:
             seed = replica.require_model().config.hash_seed
             decoded = await self._decoded(scope, receive, seed, for_learning=True)
             outcome = "unknown"  # until the replica says otherwise
-            failpoint("learn.decoded")
-            learned = await _learned(replica, decoded, seed, named, key)
-            failpoint("learn.learned")
+            learned = await asyncio.shield(submitted(replica, decoded, seed, named, key))
         except (ClickfoldError, Problem) as error:
-            return await _refuse_learn(send, error, outcome)
+            return await _send_refusal(send, learn_problem(error, outcome))
         except (ClientGone, asyncio.CancelledError):
             raise
         except Exception:  # the outermost loop of a request; the gate does not know the outcome
             logger.exception("a request to learn failed")
-            return await _refuse_learn(send, Problem("internal-error", FAILED), outcome)
-        reply: dict[str, Any] = {
-            "model": replica.name,
-            "position": str(learned.position),
-            "accepted": learned.accepted,
-            "duplicates": learned.duplicates,
-            "durability": replica.durability,
-        }
-        if with_predictions:
-            reply["predictions"] = learned.predictions.tolist()
-        await send_reply(send, OK, encode_json(reply))
-        failpoint("learn.replied")
+            problem = learn_problem(Problem("internal-error", FAILED), outcome)
+            return await _send_refusal(send, problem)
+        await send_reply(send, OK, learn_reply(replica, learned, with_predictions))
+        replied()
         return OK
 
     async def predict(
@@ -142,28 +132,59 @@ class HotPath:
             self._reader.release(len(body))
 
 
-async def _learned(
+def submitted(
     replica: ModelReplica, decoded: Decoded, seed: int, named: bytes | None, key: Key
-) -> LearnOutcome:
+) -> asyncio.Future[LearnOutcome]:
+    """Hand a request to its replica. Raises Unavailable, ModelNotFound."""
+    failpoint("learn.decoded")
     batch = decoded.batch
     if batch.rows == 0:  # nothing to append: the position is the present one
-        return LearnOutcome(replica.require_model().position, 0, 0, np.empty(0))
+        nothing: asyncio.Future[LearnOutcome] = asyncio.get_running_loop().create_future()
+        nothing.set_result(LearnOutcome(replica.require_model().position, 0, 0, np.empty(0)))
+        return nothing
     if replica.has_unheard_names(batch):
         replica.tell_names(field_names(decoded.body))
-    return await replica.learn(
-        batch,
-        hash_seed=seed,
-        key_number=key.number,
-        idempotency_key=(xxh64(named, seed) or 1) if named is not None else 0,
-        body_hash=xxh64(decoded.body) if named is not None else 0,
-        covered=named is not None or bool(np.all(batch.event_ids != 0)),
+    return replica.submit(
+        LearnRequest(
+            batch,
+            seed,
+            key.number,
+            (xxh64(named, seed) or 1) if named is not None else 0,
+            xxh64(decoded.body) if named is not None else 0,
+            named is not None or int(np.count_nonzero(batch.event_ids)) == batch.rows,
+        )
     )
 
 
-async def _refuse_learn(send: Send, error: ClickfoldError | Problem, outcome: Outcome) -> int:
+def learn_reply(replica: ModelReplica, learned: LearnOutcome, with_predictions: bool) -> bytes:
+    """The body of the 200."""
+    failpoint("learn.learned")
+    reply: dict[str, Any] = {
+        "model": replica.name,
+        "position": str(learned.position),
+        "accepted": learned.accepted,
+        "duplicates": learned.duplicates,
+        "durability": replica.durability,
+    }
+    if with_predictions:
+        reply["predictions"] = learned.predictions.tolist()
+    return encode_json(reply)
+
+
+def replied() -> None:
+    """To be called when that reply has left."""
+    failpoint("learn.replied")
+
+
+def learn_problem(error: ClickfoldError | Problem, outcome: Outcome) -> Problem:
+    """What a refused learner is told; every 5xx says its outcome."""
     problem = error if isinstance(error, Problem) else problem_from(error)
     if problem.status >= 500 and problem.outcome is None:
         problem.outcome = outcome
+    return problem
+
+
+async def _send_refusal(send: Send, problem: Problem) -> int:
     await send_problem(send, problem)
     return problem.status
 

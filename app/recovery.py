@@ -36,6 +36,7 @@ from ftrl_core.position import START, Position
 log = logging.getLogger(__name__)
 CHUNK = 32  # pages fetched and verified at a time
 RETARGETS_MAX = 64
+FIRST = Position(1, 1)
 
 
 class Unloadable(AppError):
@@ -111,6 +112,8 @@ async def _from_the_beginning(event_log: EventLog, head: Head) -> Loaded:
         first = decode(entries[0].payload) if entries else None
         if not isinstance(first, ControlEntry) or first.op != "create":
             raise Unloadable("the log does not begin with a create entry")
+        if entries[0].position != FIRST:
+            raise Unloadable(f"the log begins at {entries[0].position}")
         model = Model(ModelConfig.stored(first.fields["config"]))
     except UnknownVersion as error:
         raise Outdated(str(error), entries[0].position, entries[0].nonce) from error

@@ -129,11 +129,15 @@ class ModelReplica:
         Raises Unavailable with an outcome, IdempotencyConflict, ModelNotFound. May be cancelled:
         the request is learned all the same.
         """
-        self._refuse_learn()
         seed = self.require_model().config.hash_seed if hash_seed is None else hash_seed
         request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
+        return await asyncio.shield(self.submit(request))
+
+    def submit(self, request: LearnRequest) -> asyncio.Future[LearnOutcome]:
+        """Queue a request to learn; what becomes of it, as `learn` says. Not to be cancelled."""
+        self.refuse_learn()
         self._owner.submit(request)
-        return await asyncio.shield(request.done)
+        return request.done
 
     def has_unheard_names(self, batch: ExampleBatch) -> bool:
         """Whether a field name of the batch is not in the log yet."""
@@ -143,7 +147,8 @@ class ModelReplica:
         """Have field names written to the log before the next examples; best effort."""
         self._owner.new_names.update(names)
 
-    def _refuse_learn(self) -> None:
+    def refuse_learn(self) -> None:
+        """Raise what `learn` would be refused with right now, if it would."""
         owner = self._owner
         if owner.stop.is_set():
             raise not_learned("the service is stopping")

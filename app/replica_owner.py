@@ -204,9 +204,9 @@ class ReplicaOwner:
         head = await self._log.head()
         if head.incarnation != self.incarnation:
             raise WrongIncarnation(head.incarnation)
+        if head.deleted:  # its log may name pages that are gone already
+            raise Deleted("the model was deleted")
         if (outdated := self.outdated) is not None:
-            if head.deleted:
-                raise Deleted("the model was deleted")
             if not await recovery.is_passed(outdated, self._log, self.store, head):
                 raise outdated
             self.outdated = None

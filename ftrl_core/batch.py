@@ -223,21 +223,16 @@ def _canonicalise(
 
 
 @kernel
-def _split_keys(keys: U64, names: U32, hashes: U32) -> None:
-    for i in range(names.size):
-        names[i] = np.uint32(keys[i] >> np.uint64(32))
-        hashes[i] = np.uint32(keys[i] & np.uint64(0xFFFFFFFF))
-
-
 def canonicalise(
     row_offsets: I64, name_hashes: U32, feature_hashes: U32, values: F32
 ) -> tuple[I64, U32, U32, F32]:
     """The same rows in canonical form; inputs are not changed, dtypes as in ExampleBatch."""
-    offsets = np.empty_like(row_offsets)
+    offsets = np.empty(row_offsets.size, np.int64)
     keys = np.empty(values.size, np.uint64)
     merged = np.empty(values.size, np.float32)
     count = _canonicalise(row_offsets, name_hashes, feature_hashes, values, offsets, keys, merged)
-    names = np.empty(count, np.uint32)
-    hashes = np.empty(count, np.uint32)
-    _split_keys(keys, names, hashes)
+    names, hashes = np.empty(count, np.uint32), np.empty(count, np.uint32)
+    for i in range(count):
+        names[i] = np.uint32(keys[i] >> np.uint64(32))
+        hashes[i] = np.uint32(keys[i] & np.uint64(0xFFFFFFFF))
     return offsets, names, hashes, merged[:count]

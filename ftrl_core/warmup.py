@@ -19,6 +19,8 @@ from ftrl_core.batch import ExampleBatch, canonicalise
 from ftrl_core.checkpoint import Manifest, cut
 from ftrl_core.entry import RequestPart, decode, encode_examples, request_table
 from ftrl_core.errors import ClickfoldError
+from ftrl_core.json_score import FeatureTexts
+from ftrl_core.limits import Limits
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
 from ftrl_core.position import Position
@@ -113,6 +115,7 @@ def _fold(config: dict[str, Any]) -> Model:
         model.names.add([f"field {entry}"])
         model.apply(Position(1, entry + 1), decode(payload), 1000 * entry)
         model.predict(batch)
+    model.predict_texts([b'{"a":1,"b":"c"}'], FeatureTexts(Limits(), 64))
     model.uncertainty(batch)
     return model
 

@@ -14,9 +14,10 @@
 -- meta.agreement is `<position> <digest> <votes> <another digest, or -> <second of Redis' clock>`,
 -- of the newest position. The first digest stands until another one is said by two replicas, or by
 -- one that has loaded and folded anew; a digest with two votes stands as long as it is said. A new
--- epoch begins without one (append.lua): what a skipped entry did is no state of the model.
+-- epoch begins without one (append.lua): what a skipped entry did is no state of the model. What
+-- cannot be read, or is of a position that the log does not have, is damaged and stands for nothing.
 
-local meta, refusal = open_meta(KEYS[1], ARGV[1], {'agreement', 'epoch'})
+local meta, refusal = open_meta(KEYS[1], ARGV[1], {'agreement', 'epoch', 'seq'})
 if not meta then return refusal end
 if meta.state ~= 'live' then return {'gone'} end
 
@@ -29,9 +30,11 @@ local epoch, seq = numbers_of(ARGV[2])
 if epoch < tonumber(meta.epoch) then return {'ok'} end
 local at, digest, votes, other, said_at = unpack(words(meta.agreement or ''))
 votes, said_at = tonumber(votes), tonumber(said_at)
+local at_seq = select(2, numbers_of(at or ''))
+local stands = votes and said_at and at_seq and at_seq <= tonumber(meta.seq)
 local said = tonumber(ARGV[4])
 local now = tonumber(redis.call('TIME')[1])
-if not at or seq > select(2, numbers_of(at)) then
+if not stands or seq > at_seq then
   at, digest, votes, other, said_at = ARGV[2], ARGV[3], math.max(said, 1), '-', now
 elseif at == ARGV[2] and digest == ARGV[3] then
   votes, said_at = math.min(votes + said, 1000), now

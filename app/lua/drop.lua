@@ -26,7 +26,7 @@ local meta, refusal = open_meta(KEYS[1], ARGV[1], {
 if not meta then return refusal end
 local generation = ARGV[2]
 local row = read_row(KEYS[2], generation)
-if meta.state == 'live' then
+if meta.state ~= 'deleted' then
   if meta.manifest ~= ARGV[3] or meta.previous ~= ARGV[4] then
     return {'checkpoint', 'stale_drop'}
   end

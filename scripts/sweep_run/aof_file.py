@@ -4,7 +4,7 @@
     *1\r\n$5\r\nMULTI\r\n ... *1\r\n$4\r\nEXEC\r\n   a unit: the effects of one script
 
 A file that is cut anywhere goes back to the end of the last whole unit before the cut: the loader
-drops an incomplete command and a MULTI without its EXEC. `UnitReader` is that rule, and the sweep
+drops an incomplete command and a MULTI without its EXEC. `units` is that rule, and the sweep
 compares it with the loader itself.
 """
 
@@ -70,12 +70,11 @@ def commands(content: bytes, start: int = 0) -> Iterator[Command]:
         at = parsed.end
 
 
-def units(content: bytes) -> list[Unit]:
-    """Whole units, in order."""
+def units(content: bytes, start: int = 0) -> list[Unit]:
+    """Whole units from `start` on, in order."""
     found: list[Unit] = []
     pending: list[Command] = []
-    start = 0
-    for command in commands(content):
+    for command in commands(content, start):
         pending.append(command)
         if pending[0].name != b"MULTI" or command.name == b"EXEC":
             found.append(Unit(start, tuple(pending)))

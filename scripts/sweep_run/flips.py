@@ -94,6 +94,7 @@ class Judge:
         finally:
             for replica in hub.loaded():
                 await abandon(replica)
+            await hub._watch.stop()
             await connections.aclose()
         return found
 
@@ -149,7 +150,7 @@ def _given_up(replica: ModelReplica) -> bool:
     waited = time.monotonic() - owner.redis.contact > AWAY_SECONDS
     return (
         replica.state == "deleted"
-        or owner.log_regressions >= GIVE_UP_REGRESSIONS
+        or owner.log_regressions + owner.agreement.differences >= GIVE_UP_REGRESSIONS
         or (owner.redis.away is not None and waited)
     )
 

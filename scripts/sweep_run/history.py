@@ -2,7 +2,8 @@
 
 Everything that writes to Redis is in it: learning with ids, keys and repeats, names, checkpoints
 with their puts, commits, trims and drops, configure, a table that grows, snapshots and restores,
-deleting and making again, and an entry that nobody can read with the skip that passes over it.
+deleting and making again, an entry that nobody can read with the skip that passes over it, and
+the digests that the replicas compare.
 What a reference fold cannot see in the log, which state a restore brings back, is in `marks`.
 """
 
@@ -22,9 +23,9 @@ from app.group import new_nonce
 from app.hub import Hub
 from app.replica import ModelReplica
 from ftrl_core.snapshot_file import read_snapshot, write_snapshot
-from scripts.sweep_run.aof_file import incremental_file, units
+from scripts.sweep_run.aof_file import Unit, incremental_file, units
 from tests.oracle.streams import ONE_RATE
-from tests.recovery.harness import NEVER_SECONDS, batch_of, hub_on, until
+from tests.recovery.harness import batch_of, hub_on, until
 
 MODELS: dict[str, dict[str, Any]] = {
     "default": {**ONE_RATE, "table_bits": 9, "deduplication_window": 64},
@@ -32,6 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "brief": {**ONE_RATE, "table_bits": 8, "deduplication_window": 16},
 }
 GROWN_BITS = 13
+COMPARE_SECONDS = 0.2
 # How often each thing is done, of 1,000; the rest is learning.
 SHARES = {
     "checkpoint": 30, "names": 20, "configure": 15, "snapshot": 20, "restore": 8, "remake": 12,
@@ -188,18 +190,20 @@ async def live(
 ) -> tuple[Life, bytes]:
     """Live until the append-only file has so many units; the file as it is then, before the hubs
     write their last checkpoints."""
+    config, seconds = MODELS["default"], COMPARE_SECONDS
     async with (
-        hub_on(url, folder / "a", config=MODELS["default"], compare_seconds=NEVER_SECONDS) as a,
-        hub_on(url, folder / "b", config=MODELS["default"], compare_seconds=NEVER_SECONDS) as b,
+        hub_on(url, folder / "a", config=config, compare_seconds=seconds) as a,
+        hub_on(url, folder / "b", config=config, compare_seconds=seconds) as b,
     ):
         # One file from the first command on, however large: a rewrite would begin another.
         await a.connections.write_command("CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
         life = Life((a, b), seed)
         await life.begin()
         path = incremental_file(data_dir)
-        while True:
+        content, found = b"", list[Unit]()
+        while len(found) < operations:
             for _ in range(20):
                 await life.step()
             content = await asyncio.to_thread(path.read_bytes)
-            if len(units(content)) >= operations:
-                return life, content
+            found += units(content, found[-1].end if found else 0)
+        return life, content

@@ -11,7 +11,8 @@ are matched with them in order, and what a subscription is sent later counts as 
 `MESSAGE`. One fault is armed at a time and strikes the first command of its name. Scripts go by
 the name of their file.
 
-Commands on keys are told apart by the kind of their first key: `HGETALL meta`, `MGET page`.
+Commands on keys are told apart by the kind of their first key: `HGETALL meta`, `MGET page`. A
+checkpoint puts short state segments and long ones, which go by names of their own.
 
 It also watches the client: who has given up on a reply and sends another request on the same
 connection would take the old reply for the new one. `confused` counts such requests.
@@ -36,6 +37,7 @@ Mode = Literal["cut", "hold", "late"]
 Side = Literal["request", "reply"]
 MESSAGE = "MESSAGE"
 CHUNK = 1 << 16
+LONG_BYTES = 1024
 LATE_SECONDS = 0.005
 DETAILED = frozenset({"SCRIPT", "CLIENT", "CONFIG"})  # told apart by their second word too
 KEY_KIND = re.compile(rb"(?:\}|^[^{:]+):([a-z-]+)")
@@ -59,12 +61,13 @@ class Fault:
     side: Side
     after: int
     mode: Mode = "cut"
+    size: int = 0  # of what it struck
     struck: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
 class Seen:
-    """Bytes of the first request and reply of a command."""
+    """Bytes of the largest request and reply of a command."""
 
     request: int = 0
     reply: int = 0
@@ -113,13 +116,16 @@ class Proxy:
         """Close every connection."""
         await asyncio.gather(*(link.end() for link in list(self._links)))
 
-    def name_of(self, words: list[bytes]) -> str:
+    def name_of(self, request: bytes) -> str:
         """A command's name: a script's, or its first word, or its first two."""
+        words = _words(request)
         first = words[0].decode("ascii", "replace").upper()
         if first == "EVALSHA":
             name = self._scripts.get(words[1], first)
-            kind = KEY_KIND.search(words[5]) if name == "put" else None
-            return f"{name} {kind[1].decode()}" if kind else name
+            found = KEY_KIND.search(words[5]) if name == "put" else None
+            kind = found[1].decode() if found else ""
+            is_long = kind == "state" and len(request) > LONG_BYTES
+            return " ".join(word for word in (name, "long" if is_long else "", kind) if word)
         if len(words) == 1 or first == "EVAL":  # of a script that the server does not know yet
             return first
         if first in DETAILED:
@@ -137,9 +143,9 @@ class Proxy:
         return fault
 
     def note(self, command: str, side: Side, size: int) -> None:
-        """Keep the first size seen."""
+        """Keep the largest size seen."""
         seen = self.seen.setdefault(command, Seen())
-        setattr(seen, side, getattr(seen, side) or size)
+        setattr(seen, side, max(getattr(seen, side), size))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -209,7 +215,7 @@ class _Link:
                     self._proxy.confused += 1
                 while (end := _end_of(pending, 0)) is not None:
                     request, pending = pending[:end], pending[end:]
-                    name = self._proxy.name_of(_words(request))
+                    name = self._proxy.name_of(request)
                     self._waiting.append(name)
                     if await self._pass("request", name, request, self._server[1]):
                         return
@@ -238,6 +244,7 @@ class _Link:
             to.write(content)
             await to.drain()
             return False
+        fault.size = len(content)
         to.write(content[: fault.after])
         with contextlib.suppress(OSError):
             await to.drain()

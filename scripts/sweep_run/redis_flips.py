@@ -18,6 +18,7 @@ from typing import Any, Self
 from redis.exceptions import ResponseError
 
 from app.redis_connections import Command, RedisConnections
+from ftrl_core.checkpoint import Manifest
 
 STRINGS = ("page", "state", "manifest")
 HASHES = ("meta", "generations", "producers", "models")
@@ -49,7 +50,7 @@ class Flip:
     kind: str
     key: bytes
     detail: str
-    recoverable: bool  # it lies in a checkpoint: the one before it and the log are whole
+    recoverable: bool  # it lies in one checkpoint: the other one and the log are whole
 
     @property
     def model(self) -> str | None:
@@ -70,7 +71,7 @@ class Flipper:
         self._draw = draw
         self._dumps: dict[bytes, bytes] = {}
         self._keys: dict[str, list[bytes]] = defaultdict(list)
-        self._restores: set[bytes] = set()  # generations of restores: their pages are there once
+        self._once: set[bytes] = set()  # what no other checkpoint stands in for
         self._digest = b""
 
     @classmethod
@@ -83,12 +84,22 @@ class Flipper:
                 flipper._dumps[key] = await flipper._ask("DUMP", key)
                 flipper._keys[kind[1].decode()].append(key)
         for key in flipper._keys["generations"]:
-            rows = await flipper._ask("HGETALL", key)
-            for name, row in zip(rows[::2], rows[1::2], strict=True):
-                if row.split()[1] == b"restore":
-                    flipper._restores.add(name)
+            await flipper._look_for_what_is_there_once(key)
         flipper._digest = await flipper._ask("DEBUG", "DIGEST")
         return flipper
+
+    async def _look_for_what_is_there_once(self, generations: bytes) -> None:
+        """A restore's pages, and what both manifests kept name since it did not change."""
+        tag = generations.rpartition(b":")[0]
+        rows = await self._ask("HGETALL", generations)
+        restores = [n for n, row in zip(rows[::2], rows[1::2], strict=True) if b"restore" in row]
+        self._once |= {key for key in self._dumps if any(name in key for name in restores)}
+        kept = await self._ask("HMGET", tag + b":meta", "manifest", "previous")
+        named = []
+        for generation in kept:
+            manifest = await self._ask("GET", tag + b":manifest:" + generation)
+            named.append(_named(tag, Manifest.decode(manifest)) if manifest else set[bytes]())
+        self._once |= named[0] & named[1]
 
     async def flip(self, kind: str) -> Flip:
         """Change one bit of a kind."""
@@ -98,8 +109,8 @@ class Flipper:
         elif kind in HASHES:
             change = self._field
         key = self._draw.choice(self._keys["log" if kind in LOG else kind])
-        once = any(generation in key for generation in self._restores)
-        return Flip(kind, key, await change(key, kind), kind in STRINGS and not once)
+        detail, recoverable = await change(key, kind), kind in STRINGS and key not in self._once
+        return Flip(kind, key, detail, recoverable)
 
     async def put_back(self, flip: Flip) -> None:
         """Also what the service wrote since: a note of damage, the index."""
@@ -160,6 +171,19 @@ class Flipper:
         commands += [("XADD", key, position, *words) for position, words in ordered]
         replies: list[Any] = await self._ask_all(commands)
         return not any(isinstance(reply, ResponseError) for reply in replies)
+
+
+def _named(tag: bytes, manifest: Manifest) -> set[bytes]:
+    """Keys of the pages and segments that a manifest names."""
+    return {
+        b"%b:%b:%b:%d" % (tag, kind, manifest.generations[number].encode(), index)
+        for kind, numbers in (
+            (b"page", manifest.page_generation),
+            (b"state", manifest.segment_generation),
+        )
+        for index, number in enumerate(numbers)
+        if number >= 0
+    }
 
 
 def _numbers(position: bytes) -> tuple[int, int] | None:

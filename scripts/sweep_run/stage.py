@@ -8,6 +8,7 @@ the proxy recovered by itself and holds the reference fold, and so does a replic
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,12 +22,14 @@ from app.event_log import EventLog
 from app.hub import Hub
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
+from ftrl_core.model import Model
 from ftrl_core.position import START
+from ftrl_core.snapshot_file import read_snapshot, write_snapshot
 from scripts.sweep_run.expected import Expected
 from scripts.sweep_run.proxy import Proxy
 from scripts.sweep_run.recovery import answer_of, recovered
 from tests.oracle.history import ExactHistory
-from tests.oracle.payload import Examples, read
+from tests.oracle.payload import Control, Examples, read
 from tests.oracle.streams import ONE_RATE
 from tests.recovery.harness import batch_of, hub_on
 
@@ -44,7 +47,9 @@ class Stage:
         self.hub, self.beside, self.proxy = hub, beside, proxy
         self.direct = beside.connections
         self.through = hub.connections
-        self.history = ExactHistory()
+        self._restored: dict[int, int] = {}
+        self._kept = 0  # seq that a snapshot was taken at
+        self.history = ExactHistory(restored=self._restored)
         self._random = np.random.default_rng(seed)
         self._log = EventLog(self.direct, KEYS)
         self._read = START
@@ -110,6 +115,17 @@ class Stage:
             assert fault is None, fault
         assert not self.proxy.confused, "a request on a connection whose reply is still to come"
 
+    async def snapshot(self) -> Model:
+        """A snapshot of the state as it is now, which every restore after it brings back."""
+        await self.judge(reload=False)
+        self.history.keep()
+        self._kept = self.history.seq
+        taken, examples = await (await self.subject()).snapshot_cut()
+        pieces = write_snapshot(
+            taken, name="s", incarnation=self.hub_incarnation, created_ms=0, examples=examples
+        )
+        return read_snapshot(io.BytesIO(b"".join(pieces)))[1]
+
     def expected(self) -> Expected:
         """What any replica must be."""
         seq = self.history.seq
@@ -137,13 +153,15 @@ class Stage:
             for entry in entries:
                 assert entry.position.seq == self._read.seq + 1, "a gap in the log"
                 self._read = entry.position
+                content = read(entry.payload)
+                if isinstance(content, Control) and content.op == "restore":
+                    self._restored[entry.position.seq] = self._kept
                 self.history.add(str(entry.position), entry.payload)
-                self._count(entry.payload)
+                self._count(content)
         for seq in list(self.history.answers)[:-2]:
             del self.history.answers[seq]
 
-    def _count(self, payload: bytes) -> None:
-        content = read(payload)
+    def _count(self, content: Examples | Control) -> None:
         if isinstance(content, Examples):
             verdicts = self.history.verdicts
             for row, verdict in zip(content.rows, verdicts, strict=True):

@@ -233,6 +233,7 @@ class _Voices:
 @pytest.fixture
 async def voices(redis_url: str) -> AsyncIterator[_Voices]:
     async with opened(redis_url) as model:
+        await model.ask("HSET", model.keys.meta, "seq", "9")
         yield _Voices(model)
 
 
@@ -278,3 +279,15 @@ async def test_a_record_that_cannot_be_read_is_none(voices: _Voices, text: str) 
     agreement = Agreement(model.connections, ModelKeys("ctr", "m"), secrets.token_hex(8), 1.0)
     agreement.look(await model.log.head())
     assert not agreement.is_due(Position(1, 1), 0, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1-1", "1- abc 2 - 9", "1-41 abc 1 - 9", "1-1 abc z - 9", "1-1 abc 1 - z"]
+)
+async def test_a_damaged_record_does_not_silence_comparisons(voices: _Voices, text: str) -> None:
+    model = voices.model
+    await model.ask("HSET", model.keys.meta, "agreement", text)
+    agreement = Agreement(model.connections, ModelKeys("ctr", "m"), secrets.token_hex(8), 1.0)
+    agreement.load_from(await model.log.head())
+    assert agreement.is_due(Position(1, 9), 1000, 2000)
+    assert await voices.say("1-7", "a") == "1-7 a 1"

@@ -220,6 +220,19 @@ async def test_a_broken_chain_is_answered_by_loading_again(
         await assert_agree(one, two)
 
 
+async def test_a_model_does_not_begin_in_another_epoch(redis_url: str, tmp_path: Path) -> None:
+    """The same damage to the only entry there is."""
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        await default_of(a)
+        ((_, fields),) = await _ask(a, "XRANGE", KEYS.log, "1-1", "1-1")
+        await _ask(a, "DEL", KEYS.log)
+        await _ask(a, "XADD", KEYS.log, "0-1", *fields)
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            await until(lambda: "begins at 0-1" in two.detail, "it cannot be loaded")
+            assert two.model is None
+
+
 async def test_an_epoch_that_nothing_began_is_never_served(
     redis_url: str, tmp_path: Path, random: np.random.Generator
 ) -> None:

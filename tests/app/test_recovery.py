@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import Unavailable
+from app.checkpoint_garbage import CheckpointGarbage
+from app.errors import CheckpointRefused, Unavailable
 from app.hub import Hub
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
 from ftrl_core.checkpoint import IDS, Manifest
-from tests.recovery.harness import assert_agree, batch_of, default_of, hub_on, state_of, until
+from ftrl_core.model import Model
+from tests.recovery.harness import (
+    append_raw,
+    assert_agree,
+    batch_of,
+    default_of,
+    hub_on,
+    state_of,
+    until,
+)
 
 KEYS = ModelKeys("ctr", "default")
 
@@ -187,3 +197,70 @@ async def test_a_lost_log_without_a_readable_checkpoint_is_said_and_not_guessed(
             await until(lambda: "cannot be loaded" in two.detail, "it is told why")
             assert "trimmed" in two.detail
             assert not b.ready()[0]
+
+
+async def test_a_deleted_model_is_not_loaded_from_what_is_left_of_it(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    """The pages that a restore names are removed before the log is."""
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.restore(Model(one.require_model().config))
+        await one.append_delete()
+        await CheckpointGarbage(one._owner.store).drop_all()
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            await until(lambda: b.loaded()[0].state == "deleted", "it is said to be deleted")
+            assert b.loaded()[0]._owner.log_regressions == 0
+
+
+async def test_a_replica_before_an_unreadable_entry_hears_of_the_deletion(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with hub_on(redis_url, tmp_path) as hub:
+        replica = await default_of(hub)
+        await append_raw(hub, replica, b"nothing that can be read")
+        await until(lambda: replica.state == "stuck", "it stays before the entry")
+        await replica.append_delete()
+        await until(lambda: replica.state == "deleted", "it reads meta")
+
+
+async def test_a_state_in_meta_that_means_nothing_deletes_nothing(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        state = await state_of(one)
+        await _ask(a, "HSET", KEYS.meta, "state", "live!")
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            await until(lambda: "is damaged" in two.detail, "it says why it cannot load")
+            with pytest.raises(CheckpointRefused):
+                await CheckpointGarbage(two._owner.store).drop_all()
+            await _ask(a, "HSET", KEYS.meta, "state", "live")
+            await until(two.can_learn, "it loads by itself")
+            assert await state_of(two) == state
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [("HDEL", KEYS.meta, "previous"), ("HSET", KEYS.meta, "previous", b"\xff")],
+)
+async def test_damaged_names_of_manifests_are_said_and_not_a_failure(
+    redis_url: str,
+    tmp_path: Path,
+    random: np.random.Generator,
+    damage: tuple[Any, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(random, 20))
+        await one.checkpoint()
+        await _ask(a, *damage)
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = b.loaded()[0]
+            await until(lambda: two.can_learn() or "is damaged" in two.detail, "it loads or says")
+        assert not [record for record in caplog.records if record.exc_info]

@@ -61,6 +61,10 @@ class ExactHistory:
         """Of the last entry folded."""
         return self._fold.verdicts
 
+    def keep(self) -> None:
+        """Keep the state as it is for a restore that comes later."""
+        self._states[self.seq] = copy.deepcopy(self._fold)
+
     def add(self, position: str, payload: bytes) -> None:
         """Take the next entry of the log."""
         if self.stuck is None:

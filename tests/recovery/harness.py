@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from app.embedded_server import EmbeddedServer
-from app.event_log import Append, EventLog
+from app.event_log import Append, Control, EventLog
 from app.hub import Hub
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
@@ -131,7 +131,9 @@ async def assert_agree(*replicas: ModelReplica) -> tuple[str, str]:
     return states[0]
 
 
-async def append_raw(hub: Hub, replica: ModelReplica, payload: bytes) -> Position:
+async def append_raw(
+    hub: Hub, replica: ModelReplica, payload: bytes, control: Control | None = None
+) -> Position:
     """Append whatever bytes to `default`, as a process with a defect would: the chain is right."""
     log = EventLog(hub.connections, ModelKeys("ctr", "default"))
     head = await log.head()
@@ -144,6 +146,7 @@ async def append_raw(hub: Hub, replica: ModelReplica, payload: bytes) -> Positio
         after_nonce=head.nonce,
         entries=[(payload, secrets.token_hex(8))],
         log_bytes_max=0,
+        control=control,
     )
     return (await log.append(append)).last
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from app.errors import Unavailable
+from app.event_log import SkipControl
 from app.replica import ModelReplica
 from ftrl_core import entry as entries
 from ftrl_core.entry import encode_control, encode_examples, whole_request
@@ -87,6 +88,8 @@ POISON: dict[str, Callable[[], bytes]] = {
     "a restore of nothing": lambda: encode_control("restore", {"generation": "9-" + "0" * 16}),
     "a restore of a strange name": lambda: encode_control("restore", {"generation": "\n* x"}),
     "a skip of what cannot be": lambda: encode_control("skip", {"seq": -1}),
+    "a second create": lambda: encode_control("create", {"config": {}}),
+    "a skip that begins no epoch": lambda: encode_control("skip", {"seq": 1_000_000}),
     "names that are no text": lambda: encode_control("names", {"names": ["\ud800", ""]}),
 }
 # Readable, and asking for what cannot be: every replica makes nothing of them.
@@ -95,7 +98,6 @@ EMPTY: dict[str, tuple[str, dict[str, Any]]] = {
     "a smaller table": ("configure", {"config": {"table_bits": 9}}),
     "an optimizer that is a list": ("configure", {"config": {"optimizer": []}}),
     "a rate that is a list of lists": ("configure", {"config": {"optimizer": {"beta": [[]]}}}),
-    "a second create": ("create", {"config": {}}),
     "a skip of the future": ("skip", {"seq": 1_000_000}),
 }
 
@@ -152,7 +154,8 @@ async def test_a_control_entry_that_asks_for_what_cannot_be_changes_nothing(
         await assert_agree(one, two)
         digest = one.require_model().digest()
         for what, (op, fields) in EMPTY.items():
-            position = await append_raw(a, one, encode_control(op, fields))
+            control = SkipControl(fields["seq"]) if op == "skip" else None
+            position = await append_raw(a, one, encode_control(op, fields), control)
             for replica in (one, two):
                 assert await replica.wait_for(position, 5.0), (what, replica.detail)
                 assert replica.require_model().digest() == digest, what

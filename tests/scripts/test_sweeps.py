@@ -13,6 +13,7 @@ from app.event_log import Append, Appended
 from app.group import new_nonce
 from app.writing import Writer
 from scripts.sweep_run import aof, cuts, flips
+from scripts.sweep_run import recovery as sweep_recovery
 from scripts.sweep_run.aof_file import commands, units, units_within
 from scripts.sweep_run.proxy import MESSAGE
 
@@ -48,9 +49,6 @@ def test_a_unit_is_a_command_or_a_whole_transaction() -> None:
     assert [command.name for command in commands(content)][1] == b"MULTI"
 
 
-@pytest.mark.xfail(
-    strict=False, reason="seen once: 193 of 347 cuts loaded another data set; the cause is open"
-)
 def test_prefixes_of_an_append_only_file() -> None:
     report = aof.sweep(operations=80, count=60, starts=3, seed=SEED)
     assert report["passed"], report
@@ -67,8 +65,10 @@ def test_a_recovery_that_forgets_is_found(monkeypatch: pytest.MonkeyPatch) -> No
         return loaded
 
     monkeypatch.setattr(recovery, "load", forgetful)
+    # Where replicas have compared it takes itself out instead, and never settles.
+    monkeypatch.setattr(sweep_recovery, "SETTLE_SECONDS", 0.2)
     report = aof.sweep(operations=80, count=1, starts=1, seed=SEED)
-    assert "serves" in report["first_faults"][0]
+    assert any("serves" in fault for fault in report["first_faults"])
 
 
 @pytest.mark.parametrize("command", ["append", "commit", MESSAGE])
