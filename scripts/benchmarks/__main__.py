@@ -178,9 +178,9 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     run: dict[str, Any] = {"machine": machine.described(), "conditions": {}}
     for part in given.parts:
         tell(part)
-        before = machine.load_average()
         place = folder / part
         place.mkdir()
+        before, sync = machine.load_average(), machine.sync_ms(place)
         run[part] = RUNNERS[part](place, given)
         run["conditions"][part] = {
             "rounds": given.rounds,
@@ -188,6 +188,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             "seed": given.seed,
             "nice": given.nice,
             "load_average": [before, machine.load_average()],
+            "sync_ms": [sync, machine.sync_ms(place)],
         }
     return run
 

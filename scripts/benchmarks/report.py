@@ -43,7 +43,8 @@ def heading(run: Figures, part: str, text: str) -> str:
     before, after = c["load_average"]
     return (
         f"## {text}\n\n{c['rounds']} rounds, {c['seconds']:g} s a line, seed {c['seed']},"
-        f" priority {c['nice']}; load average {before} before and {after} after."
+        f" priority {c['nice']}; load average {before} before and {after} after; a sync of 16 KiB to the"
+        f" disk took {c['sync_ms'][0]} ms before and {c['sync_ms'][1]} ms after (median)."
     )
 
 
