@@ -26,6 +26,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from scripts import data_logs
@@ -211,10 +212,16 @@ def keep(run: dict[str, Any], folder: Path) -> None:
         tell(f"no charts were drawn: {error}")
 
 
+def end(_number: int, _frame: FrameType | None) -> None:
+    """End in order, once: contenders must not be left behind, frozen."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
+
+
 def main() -> None:
     """Measure, keep, print."""
     given = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # contenders must not be left, frozen
+    signal.signal(signal.SIGTERM, end)
     machine.prefer([os.getpid()], given.nice)
     contenders.Contender.nice = given.nice
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as name:
