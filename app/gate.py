@@ -11,34 +11,29 @@ exit stacks, response models) costs more than a prediction. They are still in th
 The gate also counts requests by route template, adds the security headers, answers HEAD as GET
 without a body, and is the outermost loop of a request: what nobody expected is logged with its
 trace and becomes a 500 that says nothing.
-
-Without keys only the loopback is bound, yet any web page can have a browser send requests there
-under a name of its own (DNS rebinding): so the Host header must then name this machine.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth import ANYONE, Key, KeyRing
+from app.admission import Admission
+from app.auth import Key
 from app.hot_path import HotPath
 from app.problems import Problem, send_problem
 from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS
-from app.request_body import ClientGone, headers
+from app.request_body import ClientGone
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
 
 logger = logging.getLogger("clickfold.http")
 
 CLIENT_GONE = 499  # as nginx counts it: nobody was there to get a reply
 KEY_IN_SCOPE = "clickfold.key"
-LOCAL_NAMES = frozenset({"localhost", "testserver"})
 
 HotRoute = Callable[[Scope, Receive, Send, str, Key], Awaitable[int]]
 
@@ -46,9 +41,11 @@ HotRoute = Callable[[Scope, Receive, Send, str, Key], Awaitable[int]]
 class Gate:
     """ASGI middleware; see the head of this file."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, hot_path: HotPath, meter: RequestMeter) -> None:
+    def __init__(
+        self, app: ASGIApp, admission: Admission, hot_path: HotPath, meter: RequestMeter
+    ) -> None:
         self._app = app
-        self._keys = keys
+        self._admission = admission
         self._meter = meter
         self._hot: dict[str, HotRoute] = {
             prefix + path: endpoint
@@ -75,7 +72,7 @@ class Gate:
         self, scope: Scope, receive: Receive, reply: _Reply, match: Match | None
     ) -> None:
         try:
-            match, key = self._admit(scope, match)
+            match, key = self._admission.admit(scope, match)
             hot = self._hot.get(match.route.template)
             if hot is not None and match.model is not None:
                 await hot(scope, receive, reply.send, match.model, key)
@@ -90,46 +87,6 @@ class Gate:
         except Exception:  # the outermost loop of a request
             logger.exception("a request failed: %s", scope["method"])
             await reply.fail()
-
-    def _admit(self, scope: Scope, match: Match | None) -> tuple[Match, Key]:
-        """Who asks, and for what; Problem 421, 401, 403, 404 or 405 when it is not to be."""
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if match is not None and match.route.scopes.get(method, "") is None:
-            return match, ANYONE
-        if self._keys.is_empty:
-            _check_host(headers(scope, b"host"))
-        key = self._keys.holder(headers(scope, b"authorization"))
-        if match is None or b"%" in scope.get("raw_path", b""):
-            raise Problem("not-found", "no route has this path")
-        needed = match.route.scopes.get(method)
-        if needed is None:
-            allow = [(b"allow", match.route.allow)]
-            raise Problem("method-not-allowed", "not with this method", headers=allow)
-        if not key.may(needed):
-            raise Problem("scope-missing", f"the key lacks the scope {needed}")
-        if match.model is not None and not key.may_use(match.model):
-            raise Problem("scope-missing", "the key is not for this model")
-        return match, key
-
-
-def _check_host(given: list[bytes]) -> None:
-    """Problem 421 unless the Host header, where there is one, names this machine."""
-    if not all(_is_local(value) for value in given):
-        raise Problem("wrong-host", "without keys, only loopback names are served")
-
-
-@lru_cache(maxsize=64)  # parsing an address takes 10 microseconds, a tenth of a prediction
-def _is_local(host: bytes) -> bool:
-    """Whether a Host header's value, with or without a port, names the loopback."""
-    text = host.decode("latin-1")
-    name, _, port = text.rpartition(":")
-    name = name if port.isdigit() and name else text
-    if name.lower() in LOCAL_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class _Reply:

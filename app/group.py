@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -27,7 +27,7 @@ from ftrl_core.entry import RequestPart, encode_examples, plan_entries, request_
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
 
-GROUP_FEATURES_MAX = 1 << 20  # of one append, unless a single request is larger
+GROUP_FEATURES_MAX = 1 << 18  # of one append, unless a single request is larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +101,14 @@ class LearnQueue:
         fail(requests, error)
 
 
-def plan(group: Sequence[LearnRequest]) -> list[tuple[bytes, str]]:
-    """The entries of a group: (payload, nonce) each, nonces drawn at random."""
+def plan(group: Sequence[LearnRequest]) -> Iterator[tuple[bytes, str]]:
+    """The entries of a group, made one by one: (payload, nonce) each, nonces drawn at random."""
     batch = ExampleBatch.concatenate([request.batch for request in group])
     ends = list(accumulate(request.batch.rows for request in group))
-    entries = [
-        (
-            encode_examples(
-                batch.slice(first, last), request_table(_parts(group, ends, first, last))
-            ),
-            new_nonce(),
-        )
-        for first, last in plan_entries(batch)
-    ]
+    for first, last in plan_entries(batch):
+        parts = request_table(_parts(group, ends, first, last))
+        yield encode_examples(batch.slice(first, last), parts), new_nonce()
     failpoint("group.planned")
-    return entries
 
 
 def _parts(
@@ -142,14 +135,15 @@ def _parts(
 def resolve(group: Sequence[LearnRequest], folded: Sequence[tuple[Position, Applied]]) -> None:
     """Tell each request what the fold of its entries said."""
     predictions = np.concatenate([applied.predictions for _, applied in folded])
-    verdicts = np.concatenate([applied.verdicts for _, applied in folded])
-    ends = np.cumsum([applied.verdicts.size for _, applied in folded])
-    start = 0
+    verdicts = b"".join(applied.verdicts.tobytes() for _, applied in folded)
+    ends = list(accumulate(applied.verdicts.size for _, applied in folded))
+    start = entry = 0
     for request in group:
         end = start + request.batch.rows
-        position = folded[int(np.searchsorted(ends, end))][0]
+        while ends[entry] < end:
+            entry += 1
         if not request.done.done():
-            _resolve_one(request, position, predictions[start:end], verdicts[start:end].tobytes())
+            _resolve_one(request, folded[entry][0], predictions[start:end], verdicts[start:end])
         start = end
     failpoint("group.resolved")
 

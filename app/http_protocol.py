@@ -49,6 +49,11 @@ class JoiningTransport(asyncio.Transport):
             self._waiting_bytes = 0
             self._transport.write(joined)
 
+    def write_now(self, data: bytes) -> None:
+        """Send at once, after what was held back."""
+        self.flush()
+        self._transport.write(data)
+
     def close(self) -> None:
         """Send what was held back, then close."""
         self.flush()

@@ -22,7 +22,9 @@ from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
 UNUSED_SECONDS = 24 * 3600.0
-HAS_KERNELS = re.compile(rb"^@(?:kernel|intrinsic)\b|\bimport numba\b|\bfrom numba\b", re.MULTILINE)
+HAS_KERNELS = re.compile(
+    rb"^@(?:\w*kernel|intrinsic|inlined)\b|\bimport numba\b|\bfrom numba\b", re.MULTILINE
+)
 CORE_IMPORT = re.compile(rb"^(?:from|import) ftrl_core\.(\w+)", re.MULTILINE)
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 

@@ -26,8 +26,10 @@ from app import (
     routes_pages,
     routes_snapshots,
 )
+from app.admission import Admission
 from app.auth import load_keys
 from app.dependencies import documented_model
+from app.direct_path import DirectPath
 from app.gate import Gate
 from app.hot_path import HotPath
 from app.hub import Hub
@@ -100,7 +102,9 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
     add_routes(app)
     _add_error_handlers(app)
     hot_path = HotPath(hub, limits, reader)
-    app.add_middleware(Gate, keys=keys, hot_path=hot_path, meter=meter)
+    admission = Admission(keys)
+    app.state.direct = DirectPath(hub, limits, admission, meter)
+    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter)
     return app
 
 

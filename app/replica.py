@@ -29,6 +29,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.constants import F64
 from ftrl_core.entry import encode_control
 from ftrl_core.errors import BadConfig
+from ftrl_core.explanation import Explanation
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 from ftrl_core.reconfigure import changed_config
@@ -114,6 +115,10 @@ class ModelReplica:
         """The most that learning each row next could move its logit, by the present model."""
         return self.require_model().uncertainty(batch)
 
+    def explain(self, batch: ExampleBatch) -> list[Explanation]:
+        """What each feature contributes to the logit of each row, by the present model."""
+        return self.require_model().explain(batch)
+
     async def learn(
         self,
         batch: ExampleBatch,
@@ -129,11 +134,15 @@ class ModelReplica:
         Raises Unavailable with an outcome, IdempotencyConflict, ModelNotFound. May be cancelled:
         the request is learned all the same.
         """
-        self._refuse_learn()
         seed = self.require_model().config.hash_seed if hash_seed is None else hash_seed
         request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
+        return await asyncio.shield(self.submit(request))
+
+    def submit(self, request: LearnRequest) -> asyncio.Future[LearnOutcome]:
+        """Queue a request to learn; what becomes of it, as `learn` says. Not to be cancelled."""
+        self.refuse_learn()
         self._owner.submit(request)
-        return await asyncio.shield(request.done)
+        return request.done
 
     def has_unheard_names(self, batch: ExampleBatch) -> bool:
         """Whether a field name of the batch is not in the log yet."""
@@ -143,7 +152,8 @@ class ModelReplica:
         """Have field names written to the log before the next examples; best effort."""
         self._owner.new_names.update(names)
 
-    def _refuse_learn(self) -> None:
+    def refuse_learn(self) -> None:
+        """Raise what `learn` would be refused with right now, if it would."""
         owner = self._owner
         if owner.stop.is_set():
             raise not_learned("the service is stopping")

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvloop
 
+from app.direct_protocol import DirectProtocol
 from app.errors import LogError, RedisAway, ServerRefused
 from app.failpoints import failpoint
-from app.http_protocol import JoiningProtocol
 from app.redis_connections import RedisConnections
 from app.settings import Settings
-from app.starting import Application, Progress, Switch
+from app.starting import Progress, Switch
 
 if TYPE_CHECKING:
     from app.hub import Hub
@@ -111,7 +111,7 @@ class ServiceThread:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http=JoiningProtocol,
+            http=DirectProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -222,7 +222,7 @@ class ServiceThread:
         self._progress.doing = "loading models"
         self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         hub = Hub(self._settings, connections)
-        application: Application = _import_application().create_app(self._settings, hub)
+        application = _import_application().create_app(self._settings, hub)
         self._hub = hub
         try:
             await hub.start(default_config(self._settings.config))
@@ -230,6 +230,7 @@ class ServiceThread:
             raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
         failpoint("start.opened")
         self._switch.application = application
+        self._switch.direct = application.state.direct
         for replica in hub.loaded():
             await replica.settled(24 * 3600.0)
             model = replica.model

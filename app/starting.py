@@ -19,7 +19,10 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.direct_path import DirectPath
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -60,6 +63,7 @@ class Switch:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.application: Application | None = None
+        self.direct: DirectPath | None = None  # what the protocol may answer by itself
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hand over, or say that it is too early."""

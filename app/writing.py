@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.errors import (
     AppendUnknown,
@@ -27,7 +27,7 @@ from app.folding import Doubt, Follower
 from app.group import LearnRequest, plan, resolve
 from app.redis_condition import RedisCondition
 from app.replica_work import NOT_APPENDED, fail_group
-from ftrl_core.entry import decode
+from ftrl_core.entry import Entry, decode
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
 
@@ -104,14 +104,20 @@ class Writer:
         return False
 
     async def append_and_fold(
-        self, incarnation: str, entries: Sequence[tuple[bytes, str]]
+        self, incarnation: str, planned: Iterable[tuple[bytes, str]]
     ) -> list[tuple[Position, Applied]]:
         """Append entries of examples, fold them, and tell where they are and what came of each.
 
         What is next in the log is folded from memory; it is decoded before it is appended, so what
         cannot be read back never gets into the log. Raises what `append` and catching up raise.
         """
-        decoded = [decode(payload) for payload, _ in entries]
+        entries: list[tuple[bytes, str]] = []
+        decoded: list[Entry] = []
+        for payload, nonce in planned:
+            if entries:
+                await asyncio.sleep(0)  # a prediction may come in between
+            entries.append((payload, nonce))
+            decoded.append(decode(payload))
         appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
         failpoint("fold.begun")
         follower = self._follower

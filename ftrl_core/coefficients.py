@@ -11,6 +11,7 @@ general one; both give the same bits where both can.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,9 @@ from ftrl_core.admission import Admission
 from ftrl_core.batch import F32, U8, ExampleBatch
 from ftrl_core.config import ModelConfig
 from ftrl_core.constants import F64, fold_constants
+from ftrl_core.json_score import FeatureTexts, score_rows
 from ftrl_core.mixture import start_posterior
-from ftrl_core.numeric_features import expanded
+from ftrl_core.numeric_features import AUTO, RAW, expanded
 from ftrl_core.schedules import parameters
 from ftrl_core.table import WeightTable
 
@@ -117,6 +119,21 @@ class Coefficients:
                 examples, *features, out,
             )  # fmt: skip
         return out
+
+    def predict_texts(self, texts: Sequence[bytes], room: FeatureTexts) -> F64 | None:
+        """float64[texts]: as `predict`, of features objects as JSON text.
+
+        None where one is unusual (json_scan.py), or the fast kernel does not do the configuration.
+        """
+        of_texts = room.arguments(texts, self.config.hash_seed) if self._fast else None
+        if of_texts is None:
+            return None
+        numbers, out = self.config.numbers, np.empty(len(texts))
+        settled = score_rows(
+            self._lanes, self.table.cells, self.bias, self.posterior, self.constants,
+            numbers != RAW, numbers == AUTO, out, *of_texts,
+        )  # fmt: skip
+        return out if settled else None
 
     def uncertainty(self, batch: ExampleBatch, examples: int) -> F64:
         """float64[rows]: the most that learning the row next could move its logit

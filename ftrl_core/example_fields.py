@@ -24,6 +24,7 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
+_NO_TEXT, _NO_LENGTHS = np.zeros(1, np.uint8), np.empty(0, np.int64)  # an empty one has no address
 _TINY = 1e-30  # features.TINY: smaller weights are zero
 
 
@@ -51,7 +52,7 @@ def _set_weights(given: F64, weight_max: float, weights: F32) -> int:
 
 
 @kernel
-def _is_good_id(text: Bytes, start: int, end: int, chars_max: int) -> bool:
+def is_good_id(text: Bytes, start: int, end: int, chars_max: int) -> bool:
     """Whether the UTF-8 has at most chars_max characters and no control character (Cc)."""
     chars = 0
     for i in range(start, end):
@@ -72,7 +73,7 @@ def _set_event_ids(
     start = 0
     for row in range(lengths.size):
         end = start + lengths[row]
-        if not _is_good_id(text, start, end, chars_max):
+        if not is_good_id(text, start, end, chars_max):
             return row
         event_ids[row] = 0
         if end > start:
@@ -111,8 +112,10 @@ def settle_fields(
     The last result is the first row that breaks a rule, or the number of rows: unless it is the
     latter the arrays are not filled.
     """
-    text = np.frombuffer(bytearray().join([*ids, b"\0"]), np.uint8)  # an empty one has no address
-    lengths = np.array([len(data) for data in ids], np.int64)
+    text, lengths = _NO_TEXT, _NO_LENGTHS
+    if ids:
+        text = np.frombuffer(bytearray().join([*ids, b"\0"]), np.uint8)
+        lengths = np.array([len(data) for data in ids], np.int64)
     out_labels, out_weights, out_ids, bad = _settle(
         labels, weights, text, lengths, np.uint64(hash_seed), limits.weight, limits.id_chars
     )

@@ -345,10 +345,10 @@ def learn_batch(
 ) -> int:  # fmt: skip
     """Fold the rows in order; table, bias, posterior, page_seqs, logits, out change in place.
 
-    values are float32[nnz] and views uint8[nnz] as `numeric_features.expanded` gives them. Rows
-    with skip[r] != 0 change nothing and get NaN in out (float64[rows], probabilities made
-    before learning) and logits (float64[rows]). page_seqs[slot >> page_shift] becomes seq for each
-    touched slot. `examples` is the number of examples folded before; returns the new one.
+    values float32[nnz] and views uint8[nnz] are what `numeric_features.expanded` gives. Rows with
+    skip[r] != 0 change nothing and get NaN in out and logits (float64[rows]: the probability made
+    before learning, its logit). page_seqs[slot >> page_shift] becomes seq for each touched slot.
+    `examples` were folded before; returns how many now.
     """
     width, k = len(lanes), tiled(constants)
     longest = longest_row(row_offsets)
@@ -358,12 +358,10 @@ def learn_batch(
     slots, others = np.empty(longest + 1, np.uint32), np.empty(longest, np.uint32)
     places, sums = np.empty(longest, np.uint32), np.empty(ACCUMULATORS * width, np.float32)
     roots, plain = np.empty(size, np.float32), is_plain(lanes, views, hashes.size)
-    scratch = np.empty(2 * width, np.float32)
     residuals, ps = np.empty(WIDE, np.float32), np.empty(width)
-    factors = np.empty(VIEWS * width, np.float32)
+    scratch, factors = np.empty(2 * width, np.float32), np.empty(VIEWS * width, np.float32)
     for r in range(labels.size):
         if skip[r]:
-            prefetch_row(table, width, hashes, row_offsets, r + AHEAD)
             out[r] = logits[r] = np.nan
             continue
         units = score_row(
@@ -376,8 +374,7 @@ def learn_batch(
         if width > 1:
             logits[r] = logit_of(out[r])
             update_posterior(posterior, ps, labels[r], np.float64(weights[r]), constants[SHARE, 0])
-        noise = example_seed(seed, examples)
-        examples += 1
+        noise, examples = example_seed(seed, examples), examples + 1
         if plain:
             learn_plain(
                 lanes, table, k, units, slots, records, roots, xs, ws, us, residuals, noise,

@@ -26,6 +26,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ftrl_core.batch import canonicalise
 from ftrl_core.features import Triples
 from ftrl_core.jit import kernel
 from ftrl_core.json_bits import borrowed, inlined
@@ -44,10 +45,11 @@ Bounds = tuple[int, int, float]  # name bytes, value bytes, magnitude of a numbe
 
 @dataclass(slots=True)
 class ScannedRows:
-    """What the kernel made of the rows; not yet canonical.
+    """What the kernel made of the rows.
 
     row_offsets int64[rows + 1], name_hashes uint32, feature_hashes uint32, values float32 as in
     ExampleBatch; `slow` are the rows that the caller must read itself, in ascending order.
+    is_canonical: as in ExampleBatch too, and no row is slow; otherwise as they came.
     """
 
     row_offsets: I64
@@ -55,6 +57,7 @@ class ScannedRows:
     feature_hashes: U32
     values: F32
     slow: list[int]
+    is_canonical: bool = False
 
 
 @inlined
@@ -65,7 +68,7 @@ def _skip_space(buf: Bytes, pos: int, end: int) -> int:
 
 
 @inlined
-def _put(out: Out, at: int, name: np.uint32, feature: np.uint32, value: np.float32) -> None:
+def put(out: Out, at: int, name: np.uint32, feature: np.uint32, value: np.float32) -> None:
     out[0][at] = name
     out[1][at] = feature
     out[2][at] = value
@@ -89,14 +92,14 @@ def _scan_item(
     c = buf[pos]
     if c == 34:
         pos, feature = hash_string(buf, pos, end, name, bounds[1], scratch)
-        _put(out, at, name, feature, np.float32(1))
+        put(out, at, name, feature, np.float32(1))
         return pos, at + 1
     if c == 45 or 48 <= c <= 57:
         pos, value = scan_number(buf, pos, end, bounds[2])
-        _put(out, at, name, name, value)
+        put(out, at, name, name, value)
         return pos, at + 1
     if c == 116:  # true
-        _put(out, at, name, name, np.float32(1))
+        put(out, at, name, name, np.float32(1))
         return pos + 4, at + 1
     if c == 102:  # false
         return pos + 5, at
@@ -181,7 +184,7 @@ def _count_commas(buf: Bytes, start: int, end: int) -> int:
 
 
 @kernel
-def _scan_rows(
+def scan_rows(
     owned: Bytes,
     row_starts: I64,
     hash_seed: int,
@@ -190,7 +193,10 @@ def _scan_rows(
     total_max: int,
     spare: Bytes,
 ) -> tuple[I64, U32, U32, F32, I64, int]:
-    """Every row; the last two results are a mask of slow rows and their number, -1: too many."""
+    """Every row; the last two results are a mask of slow rows and their number, -1: too many.
+
+    Arguments as `scan_features` makes them; the arrays are held by who calls from Python.
+    """
     buf = borrowed(owned)
     scratch = borrowed(spare)
     rows = row_starts.size - 1
@@ -226,29 +232,65 @@ def _scan_rows(
     return offsets, names[:at], features[:at], values[:at], slow, slow_count
 
 
+@kernel
+def canonical_rows(
+    buf: Bytes,
+    row_starts: I64,
+    hash_seed: int,
+    bounds: Bounds,
+    row_max: int,
+    total_max: int,
+    spare: Bytes,
+) -> tuple[I64, U32, U32, F32, I64, int]:
+    """As `scan_rows`, and canonical where no row is slow."""
+    offsets, names, features, values, slow, slow_count = scan_rows(
+        buf, row_starts, hash_seed, bounds, row_max, total_max, spare
+    )
+    if slow_count == 0:
+        offsets, names, features, values = canonicalise(offsets, names, features, values)
+    return offsets, names, features, values, slow, slow_count
+
+
+def bounds_of(limits: Limits) -> Bounds:
+    """What `scan_rows` is told of the limits."""
+    return limits.name_bytes, limits.value_bytes, float(limits.abs_value)
+
+
+def spare_of(limits: Limits) -> Bytes:
+    """Room for one string without its escapes."""
+    return np.empty(max(limits.name_bytes, limits.value_bytes) + SPARE_BYTES, np.uint8)
+
+
 def scan_features(
-    buf: Bytes, row_starts: I64, hash_seed: int, limits: Limits, shared: int = 0
+    buf: Bytes,
+    row_starts: I64,
+    hash_seed: int,
+    limits: Limits,
+    shared: int = 0,
+    *,
+    canonical: bool = False,
 ) -> ScannedRows | None:
     """Scan the features objects buf[row_starts[r]:row_starts[r + 1]].
 
     buf        uint8, well-formed JSON in valid UTF-8, with SPARE_BYTES more bytes at its end
     row_starts int64[rows + 1], ascending
     shared     number of features that every row will get beside its own: they count as well
+    canonical  whether the rows are wanted in canonical form, which slow ones prevent
     None where the rows surely hold more than limits.request_features together.
     """
     row_max = limits.features - shared
     total_max = limits.request_features - shared * (row_starts.size - 1)
     if total_max < 0:
         return None
-    bounds = (limits.name_bytes, limits.value_bytes, float(limits.abs_value))
-    scratch = np.empty(max(limits.name_bytes, limits.value_bytes) + SPARE_BYTES, np.uint8)
-    offsets, names, hashes, values, slow, slow_count = _scan_rows(
-        buf, row_starts, hash_seed, bounds, row_max, total_max, scratch
+    scan = canonical_rows if canonical else scan_rows
+    offsets, names, hashes, values, slow, slow_count = scan(
+        buf, row_starts, hash_seed, bounds_of(limits), row_max, total_max, spare_of(limits)
     )
     if slow_count < 0:
         return None
     slow_rows: list[int] = np.flatnonzero(slow).tolist() if slow_count else []
-    return ScannedRows(offsets, names, hashes, values, slow_rows)
+    is_canonical = canonical and not slow_rows
+    return ScannedRows(offsets, names, hashes, values, slow_rows, is_canonical)
 
 
 def rows_of_triples(triples: Triples) -> ScannedRows:

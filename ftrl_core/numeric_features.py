@@ -98,6 +98,25 @@ def expand(
     to_offsets[row_offsets.size - 1] = at
 
 
+@kernel
+def expanded_rows(
+    replaces: bool, auto: bool, row_offsets: I64, names: U32, hashes: U32, values: F32
+) -> tuple[I64, U32, F32, U8]:
+    """(row_offsets, feature_hashes, values, views) as the kernels fold them, inside a kernel.
+
+    replaces: the model's numbers are not raw; auto: both views of a number.
+    """
+    count = numeric_count(names, hashes) if replaces else 0
+    if count == 0:
+        return row_offsets, hashes, values, np.zeros(values.size, np.uint8)
+    size = values.size + (count if auto else 0)
+    to_offsets = np.empty(row_offsets.size, np.int64)
+    to_hashes, to_values = np.empty(size, np.uint32), np.empty(size, np.float32)
+    views = np.zeros(size, np.uint8)
+    expand(auto, row_offsets, names, hashes, values, to_offsets, to_hashes, to_values, views)
+    return to_offsets, to_hashes, to_values, views
+
+
 def expanded(numbers: str, batch: ExampleBatch) -> tuple[I64, U32, F32, U8]:
     """(row_offsets, feature_hashes, values, views) as the kernels fold them.
 

@@ -55,7 +55,7 @@ def score_plain(
     factors: F32, slots: U32, records: F32, roots: F32, xs: F32, ws: F32, sums: F32,
 ) -> None:  # fmt: skip
     """The weights and partial sums of the features start:start + count; the arrays from slots on
-    are filled. slots has room for one more than count."""
+    are filled, for an even number of features: slots has room for one more than count."""
     width = len(lanes)
     mask = np.uint32(table.size // (2 * width) - 1)
     n0, beta = load(EIGHT, k, N0 * WIDE), load(EIGHT, k, BETA * WIDE)
@@ -64,8 +64,9 @@ def score_plain(
     for j in range(count):
         slots[j] = hashes[start + j] & mask
         store(xs, width * j, spread(lanes, values[start + j]) * factor)
-    slots[count] = np.uint32(0)
-    store(xs, width * count, spread(lanes, ZERO))
+    if count & 1:
+        slots[count] = np.uint32(0)
+        store(xs, width * count, spread(lanes, ZERO))
     for e in range(0, WIDE * width, WIDE):
         store(sums, e, spread(EIGHT, ZERO))
     for j in range(0, count, 2):

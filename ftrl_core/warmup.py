@@ -17,8 +17,12 @@ import numpy as np
 
 from ftrl_core.batch import ExampleBatch, canonicalise
 from ftrl_core.checkpoint import Manifest, cut
+from ftrl_core.coefficients import is_fast
+from ftrl_core.config import ModelConfig
 from ftrl_core.entry import RequestPart, decode, encode_examples, request_table
 from ftrl_core.errors import ClickfoldError
+from ftrl_core.json_score import FeatureTexts
+from ftrl_core.limits import Limits
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
 from ftrl_core.position import Position
@@ -113,6 +117,7 @@ def _fold(config: dict[str, Any]) -> Model:
         model.names.add([f"field {entry}"])
         model.apply(Position(1, entry + 1), decode(payload), 1000 * entry)
         model.predict(batch)
+    model.predict_texts([b'{"a":1,"b":"c"}'], FeatureTexts(Limits(), 64))
     model.uncertainty(batch)
     return model
 
@@ -152,3 +157,13 @@ def warm_up() -> None:
     """Run every kernel once; ArithmeticDiffers when this machine's bits are not the known ones."""
     for test in SELF_TESTS:
         run(test)
+
+
+def warm_up_for(config: ModelConfig) -> None:
+    """The same for the kernels that fold this configuration only."""
+    for test in SELF_TESTS:
+        tested = ModelConfig.from_dict(test.config)
+        if is_fast(tested) == is_fast(config) and tested.lanes == config.lanes:
+            run(test)
+            return
+    run(SELF_TESTS[-1])

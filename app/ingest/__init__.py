@@ -18,7 +18,7 @@ UnsupportedMediaType. The first wrong row is the one that is named. No message r
 
 from __future__ import annotations
 
-from app.ingest.bodies import decode_json, decode_ndjson
+from app.ingest.bodies import decode_json, decode_ndjson, plain_features
 from app.ingest.content import UnsupportedMediaType
 from app.ingest.decoding import Decoded, decode_body, warm_up
 
@@ -28,5 +28,6 @@ __all__ = [
     "decode_body",
     "decode_json",
     "decode_ndjson",
+    "plain_features",
     "warm_up",
 ]

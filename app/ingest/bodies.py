@@ -76,6 +76,31 @@ def decode_json(
     return rows_to_batch(parsed.examples, shared, source, reader)
 
 
+def plain_features(body: bytes, limits: Limits) -> list[Raw] | None:
+    """The features of a JSON body of examples to score that say nothing else, as they stand there.
+
+    None for any other body, right or wrong: `decode_json` has the rules.
+    """
+    try:
+        body.isascii() or body.decode()
+        rows = _score_rows(body)
+    except (UnicodeDecodeError, DecodeError, RecursionError):
+        return None
+    if not 0 < len(rows) <= limits.examples:
+        return None
+    if any(row.weight != 1.0 or row.id is not UNSET for row in rows):
+        return None
+    return [row.features for row in rows]
+
+
+def _score_rows(body: bytes) -> list[ScoreRow]:
+    try:
+        parsed = _SCORE_BODY.decode(body)
+    except ValidationError:
+        return [_SCORE_ROW.decode(body)]
+    return parsed.examples if parsed.shared is UNSET else []
+
+
 def decode_ndjson(
     body: bytes,
     limits: Limits = _DEFAULT_LIMITS,

@@ -81,7 +81,8 @@ def rows_to_batch(
     common = _scan_shared(shared, reader) if shared is not None else None
     shared_count = int(common.values.size) if common is not None else 0
     labels, weights, event_ids, bad = _settle(rows, reader)
-    scanned = _scan([row.features for row in rows], reader, shared_count)
+    features = [row.features for row in rows]
+    scanned = _scan(features, reader, shared_count, canonical=common is None)
     if scanned.slow:
         scanned = _with_slow(scanned, rows[:bad], source, reader, shared_count)
     if bad < len(rows):
@@ -90,10 +91,12 @@ def rows_to_batch(
         scanned = with_shared(scanned, common)
     if scanned.values.size > reader.limits.request_features:
         raise _too_many_features(reader.limits)
-    canonical = canonicalise(
+    arrays = (
         scanned.row_offsets, scanned.name_hashes, scanned.feature_hashes, scanned.values
-    )
-    return ExampleBatch(*canonical, labels=labels, weights=weights, event_ids=event_ids)
+    )  # fmt: skip
+    if not scanned.is_canonical:
+        arrays = canonicalise(*arrays)
+    return ExampleBatch(*arrays, labels, weights, event_ids)
 
 
 def _settle(
@@ -125,11 +128,18 @@ def _id_text(value: str | int | UnsetType) -> bytes:
     return b"%d" % value if _INTEGER_ID_MIN <= value <= _INTEGER_ID_MAX else b"\0"
 
 
-def _scan(features: list[Raw], reader: Reader, shared_count: int) -> ScannedRows:
+def _scan(
+    features: list[Raw], reader: Reader, shared_count: int, *, canonical: bool = False
+) -> ScannedRows:
     buf = bytearray().join([*features, bytes(SPARE_BYTES)])
     starts = np.array([0, *accumulate(map(len, features))], np.int64)
     scanned = scan_features(
-        np.frombuffer(buf, np.uint8), starts, reader.hash_seed, reader.limits, shared_count
+        np.frombuffer(buf, np.uint8),
+        starts,
+        reader.hash_seed,
+        reader.limits,
+        shared_count,
+        canonical=canonical,
     )
     if scanned is None:
         raise _too_many_features(reader.limits)
