@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from app.ingest.content import MSGPACK, PACKED, VW_TEXT
+from app.ingest.arrow import arrow_names
+from app.ingest.content import ARROW, MSGPACK, PACKED, VW_TEXT
 from app.ingest.msgpack_text import json_of_msgpack
 from ftrl_core.vw_text import vw_names
 
@@ -30,6 +31,8 @@ def field_names(body: bytes, kind: str = "") -> set[str]:
         return vw_names(body)
     if kind == PACKED:
         return set()
+    if kind == ARROW:
+        return arrow_names(body)
     if kind == MSGPACK:
         body = json_of_msgpack(body)
     return {name for document in _documents(body) for name in _names(document)}
