@@ -9,7 +9,8 @@
       null                nothing, in any column
 
 Texts are hashed from their buffers. Whatever pyarrow reads is checked by it in full first (offsets,
-UTF-8), since kernels believe them. pyarrow is an extra (`clickfold[arrow]`), imported when the
+UTF-8), since kernels believe them; string views are refused, because that check does not catch all
+that is wrong with them. pyarrow is an extra (`clickfold[arrow]`), imported when the
 first such body comes. Errors name the row, and the column as the pointer's last part.
 """
 
@@ -137,8 +138,6 @@ class _Column:
                 raise self._place(None).wrong("a list inside a list is not a value")
             lengths = np.asarray(array.value_lengths().fill_null(0), np.int64)
             return self.items(array.flatten(), np.repeat(rows, lengths))
-        if pa.types.is_string_view(kind):
-            return self.items(array.cast(pa.large_string()), rows)
         if array.null_count:
             present = np.asarray(array.is_valid())
             array, rows = array.drop_null(), rows[present]
@@ -270,8 +269,6 @@ def _ids(table: Any) -> list[bytes]:
     array = _whole(table.column("id"))
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    if pa.types.is_string_view(array.type):
-        array = array.cast(pa.large_string())
     if not (pa.types.is_integer(array.type) or _is_text(array.type)):
         raise Place(None, "/id").wrong("id must be a column of strings or integers")
     # An empty string is an id that is wrong, and not one that is missing.
