@@ -27,6 +27,7 @@ from app.group import LearnOutcome, LearnRequest
 from app.hub import Hub
 from app.ingest import Decoded, decode_body
 from app.ingest.content import VW_TEXT
+from app.ingest.explained import explanations_document
 from app.ingest.field_names import field_names
 from app.problems import RETRY_AFTER_SECONDS, Outcome, Problem, problem_from, send_problem
 from app.replica import ModelReplica
@@ -44,6 +45,7 @@ DECODE_INLINE_BYTES = 256 << 10
 DECODE_THREADS = 1  # with more of them the event loop waits longer for the interpreter
 MIN_POSITION_SECONDS = 5.0
 IDEMPOTENCY_KEY_CHARS = 256
+EXPLAINED_ROWS_MAX = 100
 OK = 200
 
 
@@ -85,9 +87,10 @@ class HotPath:
     ) -> int:
         """Answer a POST /predict; the status that was sent. The key has been checked."""
         try:
-            options = query_options(scope, ("min_position", "uncertainty", "id"))
+            options = query_options(scope, ("min_position", "uncertainty", "explain", "id"))
             awaited = _position(options)
             with_uncertainty = _flag(options, "uncertainty", default=False)
+            with_explanations = _flag(options, "explain", default=False)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
             decoded = await self._decoded(scope, receive, seed, options, for_learning=False)
@@ -95,6 +98,7 @@ class HotPath:
                 raise _not_reached(awaited)
             position, predictions = replica.predict(decoded.batch)
             uncertainty = replica.uncertainty(decoded.batch) if with_uncertainty else None
+            explanations = _explained(replica, decoded) if with_explanations else None
         except ClickfoldError as error:
             raise problem_from(error) from error
         reply: dict[str, Any] = {
@@ -104,6 +108,8 @@ class HotPath:
         }
         if uncertainty is not None:
             reply["uncertainty"] = uncertainty.tolist()
+        if explanations is not None:
+            reply["explanations"] = explanations
         stale_seconds = replica.stale_seconds()
         if stale_seconds > 0:
             reply["stale_seconds"] = round(stale_seconds, 3)
@@ -139,6 +145,14 @@ class HotPath:
                 return await asyncio.to_thread(decode)
         finally:
             self._reader.release(len(body))
+
+
+def _explained(replica: ModelReplica, decoded: Decoded) -> list[dict[str, Any]]:
+    if decoded.batch.rows > EXPLAINED_ROWS_MAX:
+        detail = f"at most {EXPLAINED_ROWS_MAX} examples of a request are explained"
+        raise Problem("bad-query", detail)
+    config = replica.require_model().config
+    return explanations_document(replica.explain(decoded.batch), decoded, config)
 
 
 def submitted(

@@ -66,6 +66,10 @@ async def predict(
         str | None,
         Query(description="as for /learn"),
     ] = None,
+    explain: Annotated[  # noqa: ARG001
+        bool,
+        Query(description="whether to reply with what each feature contributes; 100 examples"),
+    ] = False,
 ) -> Response:
     """From the weights of one whole position, which the reply names. Labels are ignored."""
     raise AssertionError("the gate answers /predict")

@@ -29,16 +29,17 @@ def field_names(body: bytes, kind: str = "") -> set[str]:
         return set()
     if kind == VW_TEXT:
         return vw_names(body)
-    if kind == PACKED:
-        return set()
     if kind == ARROW:
         return arrow_names(body)
+    return {name for document in documents_of(body, kind) for name in _names(document)}
+
+
+def documents_of(body: bytes, kind: str) -> list[dict[str, Any]]:
+    """The documents of an accepted body of that media type; none where it is no JSON of a kind."""
+    if kind in (ARROW, VW_TEXT, PACKED):
+        return []
     if kind == MSGPACK:
         body = json_of_msgpack(body)
-    return {name for document in _documents(body) for name in _names(document)}
-
-
-def _documents(body: bytes) -> list[Any]:
     with contextlib.suppress(msgspec.DecodeError):
         return [_decode(body)]
     with contextlib.suppress(msgspec.DecodeError):
