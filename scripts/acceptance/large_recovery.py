@@ -27,7 +27,7 @@ import numpy as np
 
 from scripts.acceptance.large_table import arguments, config_of, pair
 from scripts.acceptance.service import Service
-from scripts.benchmarks.__main__ import example
+from scripts.benchmarks.examples import example
 
 READY_SECONDS_MAX = 2.0
 REPLAY_MIN = 500_000.0

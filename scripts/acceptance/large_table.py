@@ -34,7 +34,7 @@ import redis
 
 from app.embedded_server import EmbeddedServer
 from scripts.acceptance.service import Service
-from scripts.benchmarks.__main__ import example
+from scripts.benchmarks.examples import example
 from scripts.benchmarks.load import post, write_requests
 
 PREDICT_SECONDS = 0.005

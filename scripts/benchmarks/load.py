@@ -1,10 +1,12 @@
 """A closed-loop load generator: connections that each send the next request when answered.
 
-    python -m scripts.benchmarks.load PORT CONNECTIONS SECONDS FILE
+    python -m scripts.benchmarks.load ADDRESS CONNECTIONS SECONDS FILE
 
-FILE holds whole HTTP requests, each after its length (uint32, little-endian); connections take
-them in turn. Prints one JSON line: requests answered, seconds, latency percentiles in milliseconds
-and the statuses seen. Raw asyncio protocols on uvloop: the generator costs less than the server.
+ADDRESS is a port of this machine, or the path of a unix socket on which a Redis listens. FILE holds
+whole requests, each after its length (uint32, little-endian); connections take them in turn. Prints
+one JSON line: requests answered, seconds, latency percentiles in milliseconds, the statuses seen,
+and the share of one processor that the generator itself took: near 1 it is the generator that was
+measured. Raw asyncio protocols on uvloop: the generator costs less than the server.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import cast
 
 import numpy as np
 import uvloop
+
+INCOMPLETE = -1
 
 
 def write_requests(path: Path, requests: list[bytes]) -> None:
@@ -37,18 +41,48 @@ def read_requests(path: Path) -> list[bytes]:
     return requests
 
 
-def post(path: str, body: bytes) -> bytes:
+def post(path: str, body: bytes, content_type: str = "application/json") -> bytes:
     """A whole HTTP/1.1 request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def http_length(buffer: bytes) -> int:
+    """Bytes of the first reply in the buffer; INCOMPLETE while its head is."""
+    end = buffer.find(b"\r\n\r\n")
+    if end < 0:
+        return INCOMPLETE
+    head = buffer[:end].lower()
+    at = head.index(b"content-length:") + 15
+    return end + 4 + int(head[at:].split(b"\r\n", 1)[0])
+
+
+def redis_length(buffer: bytes) -> int:
+    """The same of Redis: a short string after its length, a simple string, or an error."""
+    end = buffer.find(b"\r\n")
+    if end < 0:
+        return INCOMPLETE
+    return end + 2 + (int(buffer[1:end]) + 2 if buffer[:1] == b"$" else 0)
+
+
+def http_status(reply: bytes) -> str:
+    """The three digits."""
+    return reply[9:12].decode()
+
+
+def redis_status(reply: bytes) -> str:
+    """200 for what is no error."""
+    return "500" if reply.startswith(b"-") else "200"
 
 
 class Load:
     """What the connections share."""
 
-    def __init__(self, requests: list[bytes], seconds: float) -> None:
+    def __init__(self, requests: list[bytes], seconds: float, *, http: bool) -> None:
         self.requests = requests
         self.next = 0
+        self.length = http_length if http else redis_length
+        self.status = http_status if http else redis_status
         self.until = time.perf_counter() + seconds
         self.latencies: list[float] = []
         self.statuses: Counter[str] = Counter()
@@ -66,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._load = load
         self._done = done
         self._buffer = b""
-        self._need = -1
+        self._need = INCOMPLETE
         self._sent = 0.0
         self._transport: asyncio.Transport | None = None
 
@@ -85,49 +119,48 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if self._need < 0:
-            self._read_head()
+            self._need = self._load.length(self._buffer)
         if 0 <= self._need <= len(self._buffer):
-            self._buffer, self._need = self._buffer[self._need :], -1
+            self._load.statuses[self._load.status(self._buffer)] += 1
+            self._buffer, self._need = self._buffer[self._need :], INCOMPLETE
             self._load.latencies.append(time.perf_counter() - self._sent)
             self._send()
-
-    def _read_head(self) -> None:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = self._buffer[:end].lower()
-        self._load.statuses[head[9:12].decode()] += 1
-        at = head.index(b"content-length:") + 15
-        self._need = end + 4 + int(head[at:].split(b"\r\n", 1)[0])
 
     def connection_lost(self, _error: Exception | None) -> None:
         if not self._done.done():
             self._done.set_result(None)
 
 
-async def run(port: int, connections: int, seconds: float, path: Path) -> dict[str, object]:
+async def run(address: str, connections: int, seconds: float, path: Path) -> dict[str, object]:
     """Send for so many seconds; the figures."""
     loop = asyncio.get_running_loop()
-    load = Load(read_requests(path), seconds)
-    started = time.perf_counter()
+    load = Load(read_requests(path), seconds, http=address.isdigit())
+    started, worked = time.perf_counter(), time.process_time()
     futures = [loop.create_future() for _ in range(connections)]
     for future in futures:
-        await loop.create_connection(partial(Connection, load, future), "127.0.0.1", port)
+        connect = partial(Connection, load, future)
+        if address.isdigit():
+            await loop.create_connection(connect, "127.0.0.1", int(address))
+        else:
+            await loop.create_unix_connection(connect, address)
     await asyncio.gather(*futures)
     took = time.perf_counter() - started
+    share = (time.process_time() - worked) / took
     milliseconds = np.array(load.latencies) * 1000
-    p50, p99 = np.percentile(milliseconds, [50, 99]).tolist()
+    p50, p99, p999 = np.percentile(milliseconds, [50, 99, 99.9]).tolist()
     return {
         "requests": len(load.latencies),
         "seconds": took,
         "per_second": len(load.latencies) / took,
         "p50_ms": p50,
         "p99_ms": p99,
+        "p999_ms": p999,
+        "generator_share": share,
         "statuses": dict(load.statuses),
     }
 
 
 if __name__ == "__main__":
-    port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    address, connections, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     uvloop.install()
-    print(json.dumps(asyncio.run(run(port, connections, seconds, Path(sys.argv[4])))))
+    print(json.dumps(asyncio.run(run(address, connections, seconds, Path(sys.argv[4])))))
