@@ -20,6 +20,7 @@ _WARM_UP_BODY = (
     b'{"ad":"\\u00e9","price":3.5e0,"tags":["x",1,true,null],"new":false}},'
     b'{"label":0,"features":{}}]}'
 )
+_PLAIN_WARM_UP_BODY = b'{"label":1,"features":{"ad":"a9"}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +59,5 @@ def decode_body(
 def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
     for require_labels in (True, False):
-        decode_json(_WARM_UP_BODY, _DEFAULT_LIMITS, 0, require_labels)
+        for body in (_WARM_UP_BODY, _PLAIN_WARM_UP_BODY):
+            decode_json(body, _DEFAULT_LIMITS, 0, require_labels)
