@@ -26,6 +26,8 @@ from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
 from app.hub import Hub
 from app.ingest import Decoded, decode_body
+from app.ingest.content import VW_TEXT
+from app.ingest.explained import explanations_document
 from app.ingest.field_names import field_names
 from app.problems import RETRY_AFTER_SECONDS, Outcome, Problem, problem_from, send_problem
 from app.replica import ModelReplica
@@ -43,6 +45,7 @@ DECODE_INLINE_BYTES = 256 << 10
 DECODE_THREADS = 1  # with more of them the event loop waits longer for the interpreter
 MIN_POSITION_SECONDS = 5.0
 IDEMPOTENCY_KEY_CHARS = 256
+EXPLAINED_ROWS_MAX = 100
 OK = 200
 
 
@@ -59,12 +62,12 @@ class HotPath:
         """Answer a POST /learn; the status that was sent."""
         outcome: Outcome = "not_learned"
         try:
-            options = query_options(scope, ("predictions",))
+            options = query_options(scope, ("predictions", "id"))
             with_predictions = _flag(options, "predictions", default=True)
             named = _idempotency_key(scope)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
-            decoded = await self._decoded(scope, receive, seed, for_learning=True)
+            decoded = await self._decoded(scope, receive, seed, options, for_learning=True)
             outcome = "unknown"  # until the replica says otherwise
             learned = await asyncio.shield(submitted(replica, decoded, seed, named, key))
         except (ClickfoldError, Problem) as error:
@@ -84,16 +87,18 @@ class HotPath:
     ) -> int:
         """Answer a POST /predict; the status that was sent. The key has been checked."""
         try:
-            options = query_options(scope, ("min_position", "uncertainty"))
+            options = query_options(scope, ("min_position", "uncertainty", "explain", "id"))
             awaited = _position(options)
             with_uncertainty = _flag(options, "uncertainty", default=False)
+            with_explanations = _flag(options, "explain", default=False)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
-            decoded = await self._decoded(scope, receive, seed, for_learning=False)
+            decoded = await self._decoded(scope, receive, seed, options, for_learning=False)
             if awaited is not None and not await replica.wait_for(awaited, MIN_POSITION_SECONDS):
                 raise _not_reached(awaited)
             position, predictions = replica.predict(decoded.batch)
             uncertainty = replica.uncertainty(decoded.batch) if with_uncertainty else None
+            explanations = _explained(replica, decoded) if with_explanations else None
         except ClickfoldError as error:
             raise problem_from(error) from error
         reply: dict[str, Any] = {
@@ -103,6 +108,8 @@ class HotPath:
         }
         if uncertainty is not None:
             reply["uncertainty"] = uncertainty.tolist()
+        if explanations is not None:
+            reply["explanations"] = explanations
         stale_seconds = replica.stale_seconds()
         if stale_seconds > 0:
             reply["stale_seconds"] = round(stale_seconds, 3)
@@ -110,9 +117,16 @@ class HotPath:
         return OK
 
     async def _decoded(
-        self, scope: Scope, receive: Receive, hash_seed: int, *, for_learning: bool
+        self,
+        scope: Scope,
+        receive: Receive,
+        hash_seed: int,
+        options: dict[str, str],
+        *,
+        for_learning: bool,
     ) -> Decoded:
         """The request's examples; what a refusal looks like is in app.ingest."""
+        id_from_tag = _id_from_tag(options, scope)
         body = await self._reader.read(scope, receive)
         try:
             decode = partial(
@@ -122,6 +136,7 @@ class HotPath:
                 content_encoding=_text(header(scope, b"content-encoding")),
                 hash_seed=hash_seed,
                 require_labels=for_learning,
+                id_from_tag=id_from_tag,
                 limits=self._limits,
             )
             if len(body) <= DECODE_INLINE_BYTES:
@@ -130,6 +145,14 @@ class HotPath:
                 return await asyncio.to_thread(decode)
         finally:
             self._reader.release(len(body))
+
+
+def _explained(replica: ModelReplica, decoded: Decoded) -> list[dict[str, Any]]:
+    if decoded.batch.rows > EXPLAINED_ROWS_MAX:
+        detail = f"at most {EXPLAINED_ROWS_MAX} examples of a request are explained"
+        raise Problem("bad-query", detail)
+    config = replica.require_model().config
+    return explanations_document(replica.explain(decoded.batch), decoded, config)
 
 
 def submitted(
@@ -143,7 +166,7 @@ def submitted(
         nothing.set_result(LearnOutcome(replica.require_model().position, 0, 0, np.empty(0)))
         return nothing
     if replica.has_unheard_names(batch):
-        replica.tell_names(field_names(decoded.body))
+        replica.tell_names(field_names(decoded.body, decoded.kind))
     return replica.submit(
         LearnRequest(
             batch,
@@ -218,6 +241,16 @@ def _flag(options: dict[str, str], name: str, *, default: bool) -> bool:
     if text not in (None, "true", "false"):
         raise Problem("bad-query", f"{name} is true or false")
     return default if text is None else text == "true"
+
+
+def _id_from_tag(options: dict[str, str], scope: Scope) -> bool:
+    """Whether the tag of Vowpal Wabbit text is the event id; other bodies have no tags."""
+    if "id" not in options:
+        return False
+    is_vw = _text(header(scope, b"content-type")).lower().startswith(VW_TEXT)
+    if options["id"] != "tag" or not is_vw:
+        raise Problem("bad-query", f"id is tag, and for {VW_TEXT} only")
+    return True
 
 
 def _position(options: dict[str, str]) -> Position | None:

@@ -29,6 +29,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.constants import F64
 from ftrl_core.entry import encode_control
 from ftrl_core.errors import BadConfig
+from ftrl_core.explanation import Explanation
 from ftrl_core.model import Model
 from ftrl_core.position import Position
 from ftrl_core.reconfigure import changed_config
@@ -114,6 +115,10 @@ class ModelReplica:
     def uncertainty(self, batch: ExampleBatch) -> F64:
         """The most that learning each row next could move its logit, by the present model."""
         return self.require_model().uncertainty(batch)
+
+    def explain(self, batch: ExampleBatch) -> list[Explanation]:
+        """What each feature contributes to the logit of each row, by the present model."""
+        return self.require_model().explain(batch)
 
     async def learn(
         self,

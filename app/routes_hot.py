@@ -58,6 +58,10 @@ async def predict(
     uncertainty: Annotated[  # noqa: ARG001
         bool, Query(description="whether to reply with the uncertainty of each prediction too")
     ] = False,
+    explain: Annotated[  # noqa: ARG001
+        bool,
+        Query(description="whether to reply with what each feature contributes; 100 examples"),
+    ] = False,
 ) -> Response:
     """From the weights of one whole position, which the reply names. Labels are ignored."""
     raise AssertionError("the gate answers /predict")

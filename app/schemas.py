@@ -30,6 +30,34 @@ class LearnReply(BaseModel):
     )
 
 
+class ContributionReply(BaseModel):
+    """A feature's part of a logit; lists where a mixture has one for each learning rate."""
+
+    name: str | None = Field(
+        description="null where the body has no names; the last of a mixture is `mixture`: what"
+        " its logit is more than the contributions"
+    )
+    value: Any = None
+    view: str | None = Field(None, description="of a number in a mixture: logarithm or bin")
+    slot: int | None = None
+    x: float | list[float] | None = Field(None, description="what the weight is multiplied with")
+    weight: float | list[float] | None = None
+    n: float | list[float] | None = Field(None, description="sum of squared gradients so far")
+    learning_rate: float | list[float] | None = Field(None, description="of the next update")
+    held_at_zero: bool | list[bool] | None = Field(
+        None, description="learned, and held at zero by l1"
+    )
+    contribution: float
+
+
+class ExplanationReply(BaseModel):
+    """bias + contributions = logit."""
+
+    logit: float
+    bias: float
+    contributions: list[ContributionReply]
+
+
 class PredictReply(BaseModel):
     """What /predict answers."""
 
@@ -38,6 +66,9 @@ class PredictReply(BaseModel):
     predictions: list[float] = Field(description="probability of a click, in the order sent")
     uncertainty: list[float] | None = Field(
         None, description="the most by which learning each example next could move its logit"
+    )
+    explanations: list[ExplanationReply] | None = Field(
+        None, description="what each feature contributes to the logit; with explain=true"
     )
     stale_seconds: float | None = Field(
         None, description="only while Redis is away: seconds since it last answered"

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftrl_core.jit import kernel
+from ftrl_core.json_bits import borrowed
 from ftrl_core.limits import Limits
 
 I64 = npt.NDArray[np.int64]
@@ -30,6 +31,7 @@ F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Out = tuple[U32, U32, F32]  # name hashes, feature hashes, values
 
 NO_LABEL = 255
 _INSERTION_MAX = 64  # longer rows that are out of order are sorted by value, then by key
@@ -131,16 +133,16 @@ class ExampleBatch:
 
 
 @kernel
-def _insertion_sort(keys: U64, values: F32, order: I64, start: int, count: int) -> None:
-    """Sort order[:count], indices relative to start, by (key, value), in place."""
+def _insertion_sort(keys: U64, values: F32, order: I64, count: int) -> None:
+    """Sort order[:count], indices into the row's keys and values, by (key, value), in place."""
     for i in range(1, count):
         moving = order[i]
-        key = keys[start + moving]
-        value = values[start + moving]
+        key = keys[moving]
+        value = values[moving]
         j = i - 1
         while j >= 0:
-            other = keys[start + order[j]]
-            if other < key or (other == key and values[start + order[j]] <= value):
+            other = keys[order[j]]
+            if other < key or (other == key and values[order[j]] <= value):
                 break
             order[j + 1] = order[j]
             j -= 1
@@ -148,76 +150,86 @@ def _insertion_sort(keys: U64, values: F32, order: I64, start: int, count: int) 
 
 
 @kernel
-def _is_sorted(keys: U64, order: I64, start: int, count: int) -> bool:
-    for i in range(1, count):
-        if keys[start + order[i - 1]] >= keys[start + order[i]]:
+def _put_in_order(
+    names: U32, hashes: U32, values: F32, order: I64, start: int, count: int, out: Out, at: int
+) -> bool:
+    """Write the row in the given order to `at`; False where that is not its canonical order."""
+    previous = np.uint64(0)
+    for i in range(count):
+        j = start + order[i]
+        key = (np.uint64(names[j]) << np.uint64(32)) | np.uint64(hashes[j])
+        if i and key <= previous:
             return False
+        previous = key
+        out[0][at + i] = names[j]
+        out[1][at + i] = hashes[j]
+        out[2][at + i] = values[j]
     return True
 
 
 @kernel
-def _order_row(
-    keys: U64, values: F32, order: I64, start: int, count: int, same_count: bool
+def _sort_row(
+    names: U32, hashes: U32, values: F32, keys: U64, order: I64, start: int, count: int, known: int
 ) -> None:
-    """Leave in order[:count] the permutation that sorts the row; reuse the last one if it fits."""
-    if not same_count:
+    """Leave in order[:count] the permutation that sorts the row by key, then value.
+
+    The order that is there is begun with, if it is for rows of `known` = count features.
+    """
+    for i in range(count):
+        keys[i] = (np.uint64(names[start + i]) << np.uint64(32)) | np.uint64(hashes[start + i])
+    row_values = values[start : start + count]
+    if count > _INSERTION_MAX:
+        by_value = np.argsort(row_values, kind="mergesort")
+        stable = np.argsort(keys[:count][by_value], kind="mergesort")
+        order[:count] = by_value[stable]
+    elif count != known:
         for i in range(count):
             order[i] = i
-    if _is_sorted(keys, order, start, count):
-        return
-    if count > _INSERTION_MAX:
-        by_value = np.argsort(values[start : start + count], kind="mergesort")
-        stable = np.argsort(keys[start : start + count][by_value], kind="mergesort")
-        order[:count] = by_value[stable]
-    _insertion_sort(keys, values, order, start, count)
+    _insertion_sort(keys, row_values, order, count)
 
 
 @kernel
 def _merge_row(
-    keys: U64, values: F32, order: I64, start: int, count: int, out_keys: U64, out: F32, at: int
+    keys: U64, values: F32, order: I64, start: int, count: int, out: Out, at: int
 ) -> int:
-    """Write the row in order from `at` on, equal keys merged; returns the next free place."""
+    """Write the sorted row from `at` on, equal keys merged; returns the next free place."""
     i = 0
     while i < count:
-        key = keys[start + order[i]]
+        key = keys[order[i]]
         total = np.float64(values[start + order[i]])
         i += 1
-        while i < count and keys[start + order[i]] == key:
+        while i < count and keys[order[i]] == key:
             total += np.float64(values[start + order[i]])
             i += 1
-        out_keys[at] = key
-        out[at] = np.float32(total)
+        out[0][at] = np.uint32(key >> np.uint64(32))
+        out[1][at] = np.uint32(key & np.uint64(0xFFFFFFFF))
+        out[2][at] = np.float32(total)
         at += 1
     return at
 
 
 @kernel
 def _canonicalise(
-    row_offsets: I64,
-    names: U32,
-    hashes: U32,
-    values: F32,
-    out_offsets: I64,
-    out_keys: U64,
-    out: F32,
-) -> int:
-    rows = row_offsets.size - 1
-    longest = 0
-    for r in range(rows):
-        longest = max(longest, row_offsets[r + 1] - row_offsets[r])
-    keys = np.empty(values.size, np.uint64)
-    for i in range(values.size):
-        keys[i] = (np.uint64(names[i]) << np.uint64(32)) | np.uint64(hashes[i])
-    order = np.empty(longest, np.int64)
-    previous = -1
+    row_offsets: I64, names: U32, hashes: U32, values: F32, keys: U64, order: I64,
+    out_offsets: I64, out_names: U32, out_hashes: U32, out_values: F32,
+) -> int:  # fmt: skip
+    """keys and order have room for the longest row. The caller holds every array, so here they are
+    borrowed: counting references at each call would cost more than what is called."""
+    names, hashes, values = borrowed(names), borrowed(hashes), borrowed(values)
+    keys, order = borrowed(keys), borrowed(order)
+    out = (borrowed(out_names), borrowed(out_hashes), borrowed(out_values))
+    known = -1  # length of the rows that `order` is for
     at = 0
     out_offsets[0] = 0
-    for r in range(rows):
+    for r in range(row_offsets.size - 1):
         start = row_offsets[r]
         count = row_offsets[r + 1] - start
-        _order_row(keys, values, order, start, count, count == previous)
-        previous = count
-        at = _merge_row(keys, values, order, start, count, out_keys, out, at)
+        if count == known and _put_in_order(names, hashes, values, order, start, count, out, at):
+            at += count
+        else:
+            _sort_row(names, hashes, values, keys, order, start, count, known)
+            at = _merge_row(keys, values, order, start, count, out, at)
+            known = count
         out_offsets[r + 1] = at
     return at
 
@@ -227,12 +239,15 @@ def canonicalise(
     row_offsets: I64, name_hashes: U32, feature_hashes: U32, values: F32
 ) -> tuple[I64, U32, U32, F32]:
     """The same rows in canonical form; inputs are not changed, dtypes as in ExampleBatch."""
+    longest = 0
+    for r in range(row_offsets.size - 1):
+        longest = max(longest, row_offsets[r + 1] - row_offsets[r])
+    keys, order = np.empty(longest, np.uint64), np.empty(longest, np.int64)
     offsets = np.empty(row_offsets.size, np.int64)
-    keys = np.empty(values.size, np.uint64)
+    names, hashes = np.empty(values.size, np.uint32), np.empty(values.size, np.uint32)
     merged = np.empty(values.size, np.float32)
-    count = _canonicalise(row_offsets, name_hashes, feature_hashes, values, offsets, keys, merged)
-    names, hashes = np.empty(count, np.uint32), np.empty(count, np.uint32)
-    for i in range(count):
-        names[i] = np.uint32(keys[i] >> np.uint64(32))
-        hashes[i] = np.uint32(keys[i] & np.uint64(0xFFFFFFFF))
-    return offsets, names, hashes, merged[:count]
+    count = _canonicalise(
+        row_offsets, name_hashes, feature_hashes, values, keys, order,
+        offsets, names, hashes, merged,
+    )  # fmt: skip
+    return offsets, names[:count], hashes[:count], merged[:count]

@@ -52,7 +52,7 @@ def _set_weights(given: F64, weight_max: float, weights: F32) -> int:
 
 
 @kernel
-def _is_good_id(text: Bytes, start: int, end: int, chars_max: int) -> bool:
+def is_good_id(text: Bytes, start: int, end: int, chars_max: int) -> bool:
     """Whether the UTF-8 has at most chars_max characters and no control character (Cc)."""
     chars = 0
     for i in range(start, end):
@@ -73,7 +73,7 @@ def _set_event_ids(
     start = 0
     for row in range(lengths.size):
         end = start + lengths[row]
-        if not _is_good_id(text, start, end, chars_max):
+        if not is_good_id(text, start, end, chars_max):
             return row
         event_ids[row] = 0
         if end > start:

@@ -68,7 +68,7 @@ def _skip_space(buf: Bytes, pos: int, end: int) -> int:
 
 
 @inlined
-def _put(out: Out, at: int, name: np.uint32, feature: np.uint32, value: np.float32) -> None:
+def put(out: Out, at: int, name: np.uint32, feature: np.uint32, value: np.float32) -> None:
     out[0][at] = name
     out[1][at] = feature
     out[2][at] = value
@@ -92,14 +92,14 @@ def _scan_item(
     c = buf[pos]
     if c == 34:
         pos, feature = hash_string(buf, pos, end, name, bounds[1], scratch)
-        _put(out, at, name, feature, np.float32(1))
+        put(out, at, name, feature, np.float32(1))
         return pos, at + 1
     if c == 45 or 48 <= c <= 57:
         pos, value = scan_number(buf, pos, end, bounds[2])
-        _put(out, at, name, name, value)
+        put(out, at, name, name, value)
         return pos, at + 1
     if c == 116:  # true
-        _put(out, at, name, name, np.float32(1))
+        put(out, at, name, name, np.float32(1))
         return pos + 4, at + 1
     if c == 102:  # false
         return pos + 5, at

@@ -138,7 +138,7 @@ def _unescape(buf: Bytes, pos: int, end: int, limit: int, out: Bytes) -> tuple[i
 
 
 @inlined
-def _murmur3_32_spare(buf: Bytes, start: int, end: int, seed: np.uint32) -> np.uint32:
+def murmur3_32_spare(buf: Bytes, start: int, end: int, seed: np.uint32) -> np.uint32:
     """hashing.murmur3_32_kernel of buf[start:end], reading up to three bytes beyond `end`.
 
     Without a loop over the last bytes, whose number is different for every string, it takes half
@@ -178,8 +178,8 @@ def hash_string(
     if buf[close] == 34:
         if close - start > limit:
             return -1, np.uint32(0)
-        return close + 1, _murmur3_32_spare(buf, start, close, seed)
+        return close + 1, murmur3_32_spare(buf, start, close, seed)
     close, length = _unescape(buf, start, end, limit, scratch)
     if close < 0 or length > limit:
         return -1, np.uint32(0)
-    return close + 1, _murmur3_32_spare(scratch, 0, length, seed)
+    return close + 1, murmur3_32_spare(scratch, 0, length, seed)

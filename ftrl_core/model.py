@@ -26,6 +26,7 @@ from ftrl_core.coordinate import weight_of
 from ftrl_core.deduplication import DUPLICATE, Deduplication
 from ftrl_core.entry import ControlEntry, Entry, ExamplesEntry, Requests, decode, whole_request
 from ftrl_core.errors import BadEntry, BadExample, PositionNotNext
+from ftrl_core.explanation import Explanation, explained
 from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.json_score import FeatureTexts
 from ftrl_core.metrics import Metrics
@@ -171,6 +172,10 @@ class Model:
         """float64[rows]: the most that learning a row next, with weight at most 1, could move its
         logit (McMahan et al. 2013, section 6); changes nothing."""
         return self.coefficients.uncertainty(batch, self.examples)
+
+    def explain(self, batch: ExampleBatch) -> list[Explanation]:
+        """Of each row, what every feature contributes to the logit; changes nothing."""
+        return explained(self.coefficients, batch, self.examples, self.predict(batch))
 
     def learn(self, batch: ExampleBatch, time_ms: int = 0) -> F64:
         """Fold a batch as the next entry; float64[rows] of predictions made before learning.

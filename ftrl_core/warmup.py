@@ -17,6 +17,8 @@ import numpy as np
 
 from ftrl_core.batch import ExampleBatch, canonicalise
 from ftrl_core.checkpoint import Manifest, cut
+from ftrl_core.coefficients import is_fast
+from ftrl_core.config import ModelConfig
 from ftrl_core.entry import RequestPart, decode, encode_examples, request_table
 from ftrl_core.errors import ClickfoldError
 from ftrl_core.json_score import FeatureTexts
@@ -155,3 +157,13 @@ def warm_up() -> None:
     """Run every kernel once; ArithmeticDiffers when this machine's bits are not the known ones."""
     for test in SELF_TESTS:
         run(test)
+
+
+def warm_up_for(config: ModelConfig) -> None:
+    """The same for the kernels that fold this configuration only."""
+    for test in SELF_TESTS:
+        tested = ModelConfig.from_dict(test.config)
+        if is_fast(tested) == is_fast(config) and tested.lanes == config.lanes:
+            run(test)
+            return
+    run(SELF_TESTS[-1])

@@ -39,8 +39,8 @@ class CsvColumns:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The same by index into a row; `label` and `id` are None where there is none."""
+class CsvPlan:
+    """What is done with each column, by index; `label` and `id` are None where there is none."""
 
     width: int
     label: int | None
@@ -56,12 +56,51 @@ def read_csv(
 
     Raises typer.BadParameter when the header lacks a column that was named, or a label to learn.
     """
-    rows = _numbered_rows(lines, reject)
+    rows = NumberedRows(lines, reject)
+    plan = read_plan(rows, file, columns, labelled)
+    yield from read_rows(rows, file, plan, reject)
+
+
+class NumberedRows(Iterator[tuple[int, list[str]]]):
+    """Each row that is not blank, with the number of its first line; bad ones go to `reject`.
+
+    lines_read is the number of lines taken so far. Lines that are not the first of their file
+    have no byte order mark to take off.
+    """
+
+    def __init__(self, lines: Iterable[bytes], reject: Reject, first_of_file: bool = True) -> None:
+        self._reader = csv.reader(decoded_lines(lines, first_of_file), strict=True)
+        self._reject = reject
+
+    @property
+    def lines_read(self) -> int:
+        return self._reader.line_num
+
+    def __next__(self) -> tuple[int, list[str]]:
+        while True:
+            first_line = self._reader.line_num + 1
+            try:
+                row = next(self._reader)
+            except csv.Error as error:
+                self._reject(first_line, str(error))
+                continue
+            if row:
+                return first_line, row
+
+
+def read_plan(rows: NumberedRows, file: str, columns: CsvColumns, labelled: bool) -> CsvPlan:
+    """The plan that the header, the first row, makes; raises as read_csv does."""
     try:
         _, header = next(rows)
     except StopIteration:
         raise CommandFailed(f"{file}: empty, and csv needs a header row") from None
-    plan = _plan(header, columns, labelled, file)
+    return _plan(header, columns, labelled, file)
+
+
+def read_rows(
+    rows: Iterable[tuple[int, list[str]]], file: str, plan: CsvPlan, reject: Reject
+) -> Iterator[NumberedExample]:
+    """The examples of rows after the header."""
     encode = msgspec.json.Encoder().encode
     for number, row in rows:
         try:
@@ -76,30 +115,15 @@ def read_csv(
         yield NumberedExample(file, number, body, example.get("label"), 1.0)
 
 
-def _numbered_rows(lines: Iterable[bytes], reject: Reject) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not blank, with the number of its first line."""
-    reader = csv.reader(_text(lines), strict=True)
-    while True:
-        first_line = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reject(first_line, str(error))
-            continue
-        if row:
-            yield first_line, row
-
-
-def _text(lines: Iterable[bytes]) -> Iterator[str]:
+def decoded_lines(lines: Iterable[bytes], first_of_file: bool) -> Iterator[str]:
+    """Lines as text, the byte order mark of a file taken off."""
     byte_order_mark = "\ufeff"
     for number, line in enumerate(lines):
         text = line.decode(errors="surrogateescape")
-        yield text.removeprefix(byte_order_mark) if number == 0 else text
+        yield text.removeprefix(byte_order_mark) if first_of_file and number == 0 else text
 
 
-def _plan(header: Sequence[str], columns: CsvColumns, labelled: bool, file: str) -> _Plan:
+def _plan(header: Sequence[str], columns: CsvColumns, labelled: bool, file: str) -> CsvPlan:
     index = {name: i for i, name in enumerate(header)}
     if len(index) != len(header):
         raise CommandFailed(f"{file}: line 1: a column name comes twice")
@@ -111,7 +135,7 @@ def _plan(header: Sequence[str], columns: CsvColumns, labelled: bool, file: str)
         raise bad_usage(f"{file} has no column 'label' or 'click'; name the label's", "--label")
     taken = {label, columns.id, *columns.ignore}
     features = [(i, name) for name, i in index.items() if name not in taken]
-    return _Plan(
+    return CsvPlan(
         width=len(header),
         label=index[label] if labelled and label is not None else None,
         id=None if columns.id is None else index[columns.id],
@@ -136,7 +160,7 @@ def _check_named(index: dict[str, int], columns: CsvColumns, labelled: bool) -> 
             raise bad_usage(f"column {name!r} is named with {option_of[name]} too", option)
 
 
-def _example(row: Sequence[str], plan: _Plan) -> dict[str, Any]:
+def _example(row: Sequence[str], plan: CsvPlan) -> dict[str, Any]:
     if len(row) != plan.width:
         raise ValueError(f"{plan.width} cells expected, {len(row)} found")
     features: dict[str, str | float] = {name: row[i] for i, name in plan.categorical if row[i]}

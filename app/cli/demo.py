@@ -30,7 +30,7 @@ import numpy as np
 from app.cli.demo_log import generate
 from app.cli.examples import NumberedExample
 from app.cli.failures import CommandFailed, say
-from app.cli.learn import batches, labels_and_weights, ndjson_body
+from app.cli.learn import batches, body_of, labels_and_weights
 from app.cli.progress import DoublingTable, ProgressBar
 from app.cli.service import Service
 
@@ -79,7 +79,7 @@ def stream(service: Service, plan: DemoPlan) -> dict[str, Any]:
         run_id = secrets.token_hex(8)
         truths: list[float] = []
         for number, batch in enumerate(batches(_numbered(plan, truths), plan.batch)):
-            answer = service.learn(ndjson_body(batch), f"{run_id}-{number}")
+            answer = service.learn(body_of(batch), f"{run_id}-{number}")
             position = answer.position
             duplicates += answer.duplicates
             predictions = [float("nan") if p is None else p for p in answer.predictions]

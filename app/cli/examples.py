@@ -1,10 +1,11 @@
 """What every reader of click-log files yields, and what happens to a line it cannot read.
 
-An example travels as the bytes of one JSON object, the shape of POST /learn. `learn` joins these
-bytes into a body of newline-delimited JSON and `train` decodes that same body with the service's
-own decoder, so a file means the same thing offline and over HTTP: the digests agree because there
-is one decoder, not because two agree. Dictionaries were refused as the common form: they would be
-encoded again at once, and a JSON object that names a feature twice would already have lost one.
+An example travels as the bytes of one line: of newline-delimited JSON, in the shape of POST /learn,
+or of Vowpal Wabbit text, which says things that JSON cannot. `learn` joins these bytes into a body
+and `train` decodes that same body with the service's own decoder, so a file means the same thing
+offline and over HTTP: the digests agree because there is one decoder, not because two agree.
+Dictionaries were refused as the common form: they would be encoded again at once, and a JSON object
+that names a feature twice would already have lost one.
 
 A line that cannot be read is rejected through `BadLines`, which knows what the user wants: stop
 and name the line, or count it and go on. Readers therefore need no flag.
@@ -33,6 +34,18 @@ class Format(StrEnum):
     ARROW = "arrow"
 
 
+class BodyKind(NamedTuple):
+    """How lines are sent: the Content-Type of the body that they make, and the query."""
+
+    media_type: str
+    query: str = ""
+
+
+NDJSON_BODY = BodyKind("application/x-ndjson")
+VW_BODY = BodyKind("text/x-vw")
+VW_BODY_WITH_IDS = BodyKind("text/x-vw", "id=tag")
+
+
 class NumberedExample(NamedTuple):
     """One example and where it came from; `label` is None where the file has none."""
 
@@ -41,6 +54,7 @@ class NumberedExample(NamedTuple):
     body: bytes
     label: int | None
     weight: float
+    kind: BodyKind = NDJSON_BODY
 
     @property
     def place(self) -> str:

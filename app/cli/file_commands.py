@@ -3,7 +3,7 @@
     learn    files -> POST /learn, in order          figures: this run's, from the predictions that
                                                      came back; digest and position: the service's
     predict  files -> POST /predict -> stdout        one probability a line
-    train    files -> ftrl_core.Model -> snapshot    figures: the model's own
+    train    files -> ftrl_core.Model -> snapshot    figures: the model's own, many lines at a time
 
 Heavy modules are imported when a command runs, not when it is declared.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 60.0
 BATCH = 1000
+TRAIN_BATCH = 10_000
 
 Out = Annotated[
     Path | None,
@@ -116,7 +117,7 @@ def train(
     out: Out = None,
     config: options.Config = None,
     file_format: options.FileFormat = None,
-    batch: options.Batch = BATCH,
+    batch: options.TrainBatch = TRAIN_BATCH,
     label: options.Label = None,
     event_id: options.IdColumn = None,
     ignore: options.Ignore = None,
@@ -130,21 +131,24 @@ def train(
     Bring it into a service with `clickfold restore NAME --file SNAPSHOT`.
     """
     from app.cli.configuration import read_config
-    from app.cli.learn import batches
-    from app.cli.progress import DoublingTable, ProgressBar
-    from app.cli.train import TrainRun, new_model, offline_limits, save_snapshot, warm_up
+    from app.cli.lean_process import keep_memory, without_scipy
+    from app.cli.progress import DoublingLines, ProgressBar
+    from app.cli.train import TrainRun, new_model, save_snapshot, warm_up
 
     bad_lines = BadLines(skip_bad_lines)
     columns = (label, event_id, ignore, categorical, numeric)
     fresh = new_model(read_config(config))
     sources = _sources(files, file_format, columns, True, bad_lines)
-    warm_up()
+    keep_memory()
+    with without_scipy():
+        warm_up(fresh)
+        sources.warm_up()
     with ProgressBar(sources.bytes_total, "training") as bar:
-        run = TrainRun(fresh, bad_lines, DoublingTable(bar.write), offline_limits())
-        for examples in batches(sources.examples(), batch):
+        run = TrainRun(fresh, bad_lines, DoublingLines(bar.write), batch)
+        for examples in sources.batches(run.decoder):
             run.learn(examples)
             bar.move_to(sources.bytes_read)
-        run.table.finish()
+        run.finish()
     figures = run.figures()
     if out is not None:
         save_snapshot(run.model, out)

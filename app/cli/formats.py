@@ -5,8 +5,9 @@ input, which has no name, is read as ndjson. Whether the bytes are compressed is
 their first two, not from the name, so that `-` takes a compressed stream too. A .tsv is not
 guessed to be the Criteo log: a file with other columns would be learned as nonsense without a word.
 
-Reading is lazy and a line at a time, so that a log larger than memory, or an endless one on
-standard input, can be learned. `Sources.bytes_read` is the place in the files, for progress.
+Reading is lazy, a line at a time or (for `train`) a chunk of lines, so that a log larger than
+memory, or an endless one on standard input, can be learned. `Sources.bytes_read` is the place in
+the files, for progress.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ import io
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from app.cli.chunks import GZIP_MAGIC, LINE_BYTES_MAX, in_background, in_order, read_chunks
 from app.cli.criteo_reader import read_criteo
 from app.cli.csv_reader import CsvColumns, read_csv
-from app.cli.examples import BadLines, Format, NumberedExample
+from app.cli.examples import BadLines, Format, NumberedExample, Reject
 from app.cli.failures import CommandFailed, bad_usage
 from app.cli.ndjson_reader import read_ndjson
 
+if TYPE_CHECKING:  # what brings Numba in is imported where it is needed
+    from app.cli import bulk
+    from ftrl_core.batch import ExampleBatch
+
 STANDARD_INPUT = "-"
-LINE_BYTES_MAX = 32 << 20  # the default limit of a request's body: no longer line can be learned
-_GZIP_MAGIC = b"\x1f\x8b"
 
 _FORMAT_OF_SUFFIX = {
     ".ndjson": Format.NDJSON,
@@ -38,7 +43,9 @@ _FORMAT_OF_SUFFIX = {
     ".arrow": Format.ARROW,
     ".arrows": Format.ARROW,
 }
-_NOT_READ_YET = (Format.VW, Format.ARROW)
+_NOT_READ_YET = (Format.ARROW,)
+_TAG = "tag"
+_PARSERS = 2  # threads that parse chunks: one core parses while another folds, or parses too
 
 
 def format_of(name: str, chosen: Format | None) -> Format:
@@ -75,6 +82,7 @@ class Sources:
         self._formats = [format_of(name, chosen) for name in names]
         self._names = list(names)
         self._columns = columns
+        self._id_from_tag = _id_from_tag(self._formats, columns)
         self._labelled = labelled
         self._bad_lines = bad_lines
         self._finished_bytes = 0
@@ -91,25 +99,100 @@ class Sources:
     def examples(self) -> Iterator[NumberedExample]:
         """Every example of every file; raises CommandFailed where one cannot be read."""
         for name, file_format in zip(self._names, self._formats, strict=True):
-            try:
-                with _open(name) as raw:
-                    self._current = raw
-                    yield from self._read(name, file_format, _lines(raw))
-                    self._finished_bytes = self.bytes_read
-                    self._current = None
-            except (EOFError, zlib.error, OSError) as error:
-                raise CommandFailed(f"cannot read {name}: {error}") from error
+            with self._opened(name) as raw:
+                read = self._reader(_shown(name), file_format)
+                yield from read(_lines(raw), self._bad_lines.of_file(_shown(name)))
 
-    def _read(
-        self, name: str, file_format: Format, lines: Iterable[bytes]
-    ) -> Iterator[NumberedExample]:
-        file = "standard input" if name == STANDARD_INPUT else name
-        reject = self._bad_lines.of_file(file)
+    def batches(self, decoder: bulk.Decoder) -> Iterator[ExampleBatch]:
+        """The same as batches, parsed ahead in threads."""
+        with ThreadPoolExecutor(_PARSERS, "parsing") as pool:
+            for name, file_format in zip(self._names, self._formats, strict=True):
+                with self._opened(name) as raw:
+                    yield from self._file_batches(raw, name, file_format, decoder, pool)
+
+    def warm_up(self) -> None:
+        """Compile or load the kernels that `batches` will need."""
+        from app.ingest.decoding import warm_up_json, warm_up_vw
+
+        if Format.VW in self._formats:
+            warm_up_vw()
+        if set(self._formats) != {Format.VW}:
+            warm_up_json()
+
+    def _file_batches(
+        self,
+        raw: io.BufferedReader,
+        name: str,
+        file_format: Format,
+        decoder: bulk.Decoder,
+        pool: ThreadPoolExecutor,
+    ) -> Iterator[ExampleBatch]:
+        reject = self._bad_lines.of_file(_shown(name))
+        chunks = in_background(read_chunks(raw))
+        before, chunks, parse = self._parser(chunks, _shown(name), file_format, decoder, reject)
+        for parsed in in_order(parse, chunks, pool, _PARSERS):
+            for line, reason in parsed.bad:
+                reject(before + line, reason)
+            before += parsed.lines
+            yield from parsed.batches
+
+    def _parser(
+        self,
+        chunks: Iterator[bytearray],
+        file: str,
+        file_format: Format,
+        decoder: bulk.Decoder,
+        reject: Reject,
+    ) -> tuple[int, Iterator[bytearray], bulk.Parse]:
+        """The number of lines before the examples, chunks of these, and how they are parsed."""
+        from app.cli import bulk, bulk_csv
+
+        if file_format is Format.VW:
+            return 0, chunks, bulk.vw_parser(decoder, self._id_from_tag)
+        if file_format is Format.NDJSON:
+            return 0, chunks, bulk.ndjson_parser(decoder)
         if file_format is Format.CSV:
-            return read_csv(lines, file, self._columns, self._labelled, reject)
-        if file_format is Format.CRITEO:
-            return read_criteo(lines, file, self._labelled, reject)
-        return read_ndjson(lines, file, self._labelled, reject)
+            return bulk_csv.csv_parser(chunks, file, self._columns, self._labelled, decoder, reject)
+        return 0, chunks, bulk.line_parser(self._reader(file, file_format), decoder)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[io.BufferedReader]:
+        """The file while it is read; raises CommandFailed, naming it, where it cannot be."""
+        try:
+            with _open(name) as raw:
+                self._current = raw
+                yield raw
+                self._finished_bytes = self.bytes_read
+                self._current = None
+        except (EOFError, zlib.error, OSError) as error:
+            raise CommandFailed(f"cannot read {name}: {error}") from error
+
+    def _reader(self, file: str, file_format: Format) -> bulk.ReadLines:
+        """How lines of the file become examples."""
+
+        def read(lines: Iterable[bytes], reject: Reject) -> Iterator[NumberedExample]:
+            if file_format is Format.CSV:
+                return read_csv(lines, file, self._columns, self._labelled, reject)
+            if file_format is Format.CRITEO:
+                return read_criteo(lines, file, self._labelled, reject)
+            if file_format is Format.VW:
+                from app.cli.vw_reader import read_vw
+
+                return read_vw(lines, file, self._labelled, self._id_from_tag, reject)
+            return read_ndjson(lines, file, self._labelled, reject)
+
+        return read
+
+
+def _id_from_tag(formats: Sequence[Format], columns: CsvColumns) -> bool:
+    """Whether the tag of Vowpal Wabbit text is the event id."""
+    if Format.VW in formats and columns.id not in (None, _TAG):
+        raise bad_usage(f"vw text has no columns; --id {_TAG} takes the tag for the id", "--id")
+    return columns.id == _TAG
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == STANDARD_INPUT else name
 
 
 def _total_bytes(names: Sequence[str]) -> int | None:
@@ -133,7 +216,7 @@ def _open(name: str) -> AbstractContextManager[io.BufferedReader]:
 
 def _lines(raw: io.BufferedReader) -> Iterator[bytes]:
     """Lines of the file, decompressed if it is compressed, line ends kept."""
-    if raw.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+    if raw.peek(len(GZIP_MAGIC))[: len(GZIP_MAGIC)] == GZIP_MAGIC:
         with gzip.open(raw, "rb") as unpacked:
             yield from _bounded_lines(unpacked)
     else:

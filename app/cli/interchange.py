@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.cli.examples import NumberedExample
+from app.cli.examples import NDJSON_BODY, NumberedExample
 from app.cli.failures import CommandFailed, bad_usage
 from app.ingest.slow_json import parse_json
 from ftrl_core import arguments
@@ -153,6 +153,8 @@ def mentioned_features(examples: Iterable[NumberedExample]) -> list[Feature]:
     """The distinct features of examples, in the order of their first mention."""
     found: dict[Feature, None] = {}
     for example in examples:
+        if example.kind is not NDJSON_BODY:
+            raise CommandFailed(f"{example.file}: names are read from ndjson, csv and criteo files")
         try:
             body = parse_json(example.body)
         except BadBody as error:

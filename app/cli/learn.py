@@ -16,7 +16,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,14 @@ _SERVER_ERRORS = 500
 
 
 def batches(examples: Iterable[NumberedExample], size: int) -> Iterator[list[NumberedExample]]:
-    """Lists of `size` examples, the last one shorter."""
-    iterator = iter(examples)
-    while batch := list(islice(iterator, size)):
-        yield batch
+    """Lists of `size` examples, shorter at the end and where the kind of body changes."""
+    for _, alike in groupby(examples, key=lambda example: example.kind):
+        while batch := list(islice(alike, size)):
+            yield batch
 
 
-def ndjson_body(batch: Iterable[NumberedExample]) -> bytes:
-    """The examples as newline-delimited JSON."""
+def body_of(batch: Iterable[NumberedExample]) -> bytes:
+    """The examples as lines."""
     return b"\n".join(example.body for example in batch) + b"\n"
 
 
@@ -61,7 +61,8 @@ class LearnRun:
         while batch:
             self._sent_count += 1
             try:
-                answer = self.service.learn(ndjson_body(batch), f"{self.run_id}-{self._sent_count}")
+                key = f"{self.run_id}-{self._sent_count}"
+                answer = self.service.learn(body_of(batch), key, batch[0].kind)
             except ServiceProblem as problem:
                 if problem.row is not None and 0 <= problem.row < len(batch):
                     self.bad_lines.reject(batch.pop(problem.row).place, problem.detail)
@@ -134,7 +135,7 @@ def predict_batch(
     """Probabilities in order; lines the service refuses are rejected and left out."""
     while batch:
         try:
-            predictions = service.predict(ndjson_body(batch))
+            predictions = service.predict(body_of(batch), batch[0].kind)
         except ServiceProblem as problem:
             if problem.row is not None and 0 <= problem.row < len(batch):
                 bad_lines.reject(batch.pop(problem.row).place, problem.detail)

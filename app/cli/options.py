@@ -39,7 +39,7 @@ FileFormat = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="Format of the files; guessed from the name (.ndjson, .jsonl, .csv), ndjson for -.",
+        help="Format; guessed from the name (.ndjson, .jsonl, .csv, .vw), ndjson for -.",
         show_default=False,
     ),
 ]
@@ -47,6 +47,7 @@ SkipBadLines = Annotated[
     bool, typer.Option("--skip-bad-lines", help="Count bad lines and go on, in place of stopping.")
 ]
 Batch = Annotated[int, typer.Option(min=1, max=10_000, help="Examples in one request.")]
+TrainBatch = Annotated[int, typer.Option(min=1, max=10_000, help="Examples folded at once.")]
 Label = Annotated[
     str | None,
     typer.Option(
@@ -61,7 +62,7 @@ IdColumn = Annotated[
     typer.Option(
         "--id",
         metavar="COLUMN",
-        help="Column of the event id (default: none).",
+        help="Column of the event id (default: none); of vw text: tag.",
         rich_help_panel=_CSV,
         show_default=False,
     ),

@@ -27,8 +27,61 @@ _HEAD = f"{'examples':>12} {'since last':>11} {'average':>11} {'examples/s':>11}
 _TRUTH_HEAD = f" {'truth last':>11} {'truth avg':>11}"
 
 
+class DoublingLines:
+    """When a line is due (at powers of two, or no more than `step_max` apart), and how it looks."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        with_truth: bool = False,
+        step_max: int | None = None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.next_at = 1
+        self._write = write
+        self._with_truth = with_truth
+        self._step_max = step_max
+        self._now = now
+        self._started = now()
+        self._written_at = 0
+        self._last = (0.0, 0.0, 0.0)  # weight, loss and truth's loss at the last line
+
+    @property
+    def seconds(self) -> float:
+        """Since the first line's clock began."""
+        return self._now() - self._started
+
+    def reach(self, count: int, weight: float, loss: float, truth_loss: float = 0.0) -> None:
+        """Write the line that is due at `count` scored examples, if one is; sums are of all."""
+        if count == self.next_at:
+            self._write_line(count, weight, loss, truth_loss)
+            step = self.next_at
+            self.next_at += step if self._step_max is None else min(step, self._step_max)
+
+    def finish(self, count: int, weight: float, loss: float, truth_loss: float = 0.0) -> None:
+        """The line of the very end, unless it has just been written."""
+        if count != self._written_at:
+            self._write_line(count, weight, loss, truth_loss)
+
+    def _write_line(self, count: int, weight: float, loss: float, truth_loss: float) -> None:
+        if self._written_at == 0:
+            self._write(_HEAD + (_TRUTH_HEAD if self._with_truth else ""))
+        self._written_at = count
+        last_weight, last_loss, last_truth_loss = self._last
+        since = weight - last_weight
+        line = f"{count:>12,}"
+        line += _cell(loss - last_loss, since)
+        line += _cell(loss, weight)
+        line += f" {count / max(self.seconds, 1e-9):>11,.0f}"
+        if self._with_truth:
+            line += _cell(truth_loss - last_truth_loss, since)
+            line += _cell(truth_loss, weight)
+        self._write(line)
+        self._last = (weight, loss, truth_loss)
+
+
 class DoublingTable:
-    """Lines at powers of two, or no more than `step_max` apart; owns the run's figures."""
+    """Owns the run's figures, from predictions and labels, and writes the table of them."""
 
     def __init__(
         self,
@@ -39,19 +92,12 @@ class DoublingTable:
     ) -> None:
         self.figures = ProgressiveFigures()
         self.truth_loss_sum = 0.0
-        self._write = write
-        self._with_truth = with_truth
-        self._step_max = step_max
-        self._now = now
-        self._started = now()
-        self._next_line_at = 1
-        self._written_at = 0
-        self._last = (0.0, 0.0, 0.0)  # weight, loss and truth's loss at the last line
+        self._lines = DoublingLines(write, with_truth, step_max, now)
 
     @property
     def seconds(self) -> float:
         """Since the table was made."""
-        return self._now() - self._started
+        return self._lines.seconds
 
     def add(self, predictions: F64, labels: F64, weights: F64, truth: F64 | None = None) -> None:
         """Take in a batch, float64[rows] each; NaN marks a prediction that was not made."""
@@ -60,37 +106,19 @@ class DoublingTable:
         truth_losses = np.zeros(p.size) if truth is None else w * log_losses(truth[known], y)
         start = 0
         while start < p.size:
-            end = min(p.size, start + self._next_line_at - self.figures.scored_count)
+            end = min(p.size, start + self._lines.next_at - self.figures.scored_count)
             self.figures.add(p[start:end], y[start:end], w[start:end])
             self.truth_loss_sum += float(np.sum(truth_losses[start:end]))
             start = end
-            if self.figures.scored_count == self._next_line_at:
-                self._write_line()
-                step = self._next_line_at
-                self._next_line_at += step if self._step_max is None else min(step, self._step_max)
+            self._lines.reach(*self._sums())
 
     def finish(self) -> None:
         """The line of the very end, unless it has just been written."""
-        if self.figures.scored_count != self._written_at:
-            self._write_line()
+        self._lines.finish(*self._sums())
 
-    def _write_line(self) -> None:
+    def _sums(self) -> tuple[int, float, float, float]:
         figures = self.figures
-        self._written_at = figures.scored_count
-        if figures.scored_count == 1:
-            self._write(_HEAD + (_TRUTH_HEAD if self._with_truth else ""))
-        weight, loss, truth_loss = self._last
-        since = figures.weight_sum - weight
-        rate = figures.scored_count / max(self.seconds, 1e-9)
-        line = f"{figures.scored_count:>12,}"
-        line += _cell(figures.loss_sum - loss, since)
-        line += _cell(figures.loss_sum, figures.weight_sum)
-        line += f" {rate:>11,.0f}"
-        if self._with_truth:
-            line += _cell(self.truth_loss_sum - truth_loss, since)
-            line += _cell(self.truth_loss_sum, figures.weight_sum)
-        self._write(line)
-        self._last = (figures.weight_sum, figures.loss_sum, self.truth_loss_sum)
+        return figures.scored_count, figures.weight_sum, figures.loss_sum, self.truth_loss_sum
 
 
 def _cell(loss_sum: float, weight_sum: float) -> str:

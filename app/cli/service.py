@@ -30,9 +30,9 @@ from urllib.parse import quote
 
 import httpx2
 
+from app.cli.examples import NDJSON_BODY, BodyKind
 from app.cli.failures import CommandFailed, bad_usage, say
 
-NDJSON = "application/x-ndjson"
 _AGAIN = frozenset({429, 502, 503, 504})
 _PIECE_BYTES = 1 << 20
 _WAIT_FIRST_SECONDS = 0.1
@@ -106,13 +106,13 @@ class Service:
     ) -> None:
         self._client.close()
 
-    def learn(self, body: bytes, idempotency_key: str) -> Learned:
-        """Learn newline-delimited examples, once, however often it has to be sent."""
+    def learn(self, body: bytes, idempotency_key: str, kind: BodyKind = NDJSON_BODY) -> Learned:
+        """Learn one example a line, once, however often it has to be sent."""
         answer = self.ask(
             "POST",
-            f"{self._model_path}/learn",
+            f"{self._model_path}/learn?{kind.query}".rstrip("?"),
             content=body,
-            headers={"Content-Type": NDJSON, "Idempotency-Key": idempotency_key},
+            headers={"Content-Type": kind.media_type, "Idempotency-Key": idempotency_key},
         )
         try:
             return Learned(
@@ -124,10 +124,11 @@ class Service:
         except (KeyError, TypeError, ValueError) as error:
             raise _unknown_answer(f"{self._model_path}/learn") from error
 
-    def predict(self, body: bytes) -> list[float]:
-        """Probabilities of newline-delimited examples."""
+    def predict(self, body: bytes, kind: BodyKind = NDJSON_BODY) -> list[float]:
+        """Probabilities of examples, one a line."""
         path = f"{self._model_path}/predict"
-        answer = self.ask("POST", path, content=body, headers={"Content-Type": NDJSON})
+        headers = {"Content-Type": kind.media_type}
+        answer = self.ask("POST", path, content=body, headers=headers)
         try:
             return [float(p) for p in answer["predictions"]]
         except (KeyError, TypeError, ValueError) as error:

@@ -1,8 +1,9 @@
 """`clickfold train`: the service's own fold over files, without a server.
 
-The lines become the same newline-delimited body that `learn` would send, the service's decoder
-makes batches of it, and `ftrl_core.Model` folds them. The fold does not depend on how examples are
-grouped, so the digest is the one a service has that was fed the same file.
+    chunk of lines ──► batch (threads, with the service's decoders) ──► Model.learn, here
+
+The fold does not depend on how examples are grouped, so the digest is the one a service has that
+was fed the same file. All figures, the table's too, are sums that the fold keeps anyway.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.cli.examples import BadLines, NumberedExample
+from app.cli.bulk import Decoder, offline_limits
+from app.cli.examples import BadLines
 from app.cli.failures import CommandFailed, bad_usage
-from app.cli.learn import labels_and_weights, ndjson_body
 from app.cli.output_file import write_file
-from app.cli.progress import DoublingTable
-from app.ingest import decode_ndjson
-from app.ingest import warm_up as warm_up_decoder
+from app.cli.progress import DoublingLines
 from app.names import is_name
+from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import cut
 from ftrl_core.config import ModelConfig
-from ftrl_core.errors import BadBody, BadConfig, BadExample, ClickfoldError, TooLarge
-from ftrl_core.limits import Limits
+from ftrl_core.errors import BadConfig, ClickfoldError
+from ftrl_core.metrics import LOSS, WEIGHT
 from ftrl_core.model import Model
 from ftrl_core.snapshot_file import write_snapshot
-from ftrl_core.warmup import warm_up as warm_up_fold
+from ftrl_core.warmup import warm_up_for
 
 
 @dataclass
@@ -36,28 +36,34 @@ class TrainRun:
 
     model: Model
     bad_lines: BadLines
-    table: DoublingTable
-    limits: Limits
+    lines: DoublingLines
+    batch_max: int  # examples folded at once
 
-    def learn(self, batch: list[NumberedExample]) -> None:
-        """Fold one batch; raises CommandFailed, naming the line, when one of them is bad."""
-        while batch:
-            try:
-                hash_seed = self.model.config.hash_seed
-                decoded = decode_ndjson(ndjson_body(batch), self.limits, hash_seed)
-            except (BadExample, TooLarge) as error:
-                if error.row is None:
-                    raise CommandFailed(f"{batch[0].place} and on: {error.detail}") from error
-                self.bad_lines.reject(batch.pop(error.row).place, error.detail)
-                continue
-            except BadBody as error:
-                raise CommandFailed(f"{batch[0].place} and on: {error}") from error
-            self.table.add(self.model.learn(decoded), *labels_and_weights(batch))
-            return
+    @property
+    def decoder(self) -> Decoder:
+        """What makes batches for this model."""
+        return Decoder(self.model.config.hash_seed, offline_limits())
+
+    def learn(self, batch: ExampleBatch) -> None:
+        """Fold a batch, in steps that end where a line of the table is due."""
+        first = 0
+        while first < batch.rows:
+            step = min(self.batch_max, self.lines.next_at - self.model.metrics.scored)
+            self.model.learn(batch.slice(first, min(first + step, batch.rows)))
+            first += step
+            self.lines.reach(*self._sums())
+
+    def finish(self) -> None:
+        """Write the table's last line."""
+        self.lines.finish(*self._sums())
+
+    def _sums(self) -> tuple[int, float, float]:
+        metrics = self.model.metrics
+        return metrics.scored, float(metrics.sums[WEIGHT]), float(metrics.sums[LOSS])
 
     def figures(self) -> dict[str, Any]:
         """The model's own progressive figures, and the run's speed."""
-        seconds = self.table.seconds
+        seconds = self.lines.seconds
         stats = self.model.stats()
         done = self.model.examples + self.model.duplicates
         return {
@@ -83,22 +89,15 @@ def new_model(config: dict[str, Any]) -> Model:
         raise bad_usage(str(error), "--config") from error
 
 
-def warm_up() -> None:
+def warm_up(model: Model) -> None:
     """Compile or load the kernels now, so that examples_per_second is the speed of learning.
 
     Raises CommandFailed when this machine's arithmetic is not the known one.
     """
-    warm_up_decoder()
     try:
-        warm_up_fold()
+        warm_up_for(model.config)
     except ClickfoldError as error:
         raise CommandFailed(str(error)) from error
-
-
-def offline_limits() -> Limits:
-    """The service's limits on one example; a body has none, since there is no request."""
-    unbounded = 1 << 40
-    return Limits(body_bytes=unbounded, decompressed_bytes=unbounded, request_features=unbounded)
 
 
 def save_snapshot(model: Model, path: Path) -> None:

@@ -19,6 +19,10 @@ import zstandard
 from ftrl_core.errors import BadBody, ClickfoldError, TooLarge
 from ftrl_core.limits import Limits
 
+ARROW = "application/vnd.apache.arrow.stream"
+MSGPACK = "application/msgpack"
+PACKED = "application/x-clickfold-batch"
+VW_TEXT = "text/x-vw"
 _GZIP = 16 + zlib.MAX_WBITS  # a gzip header and trailer are expected
 _GZIP_STEP_BYTES = 4 << 10  # of input: deflate expands at most 1032-fold, so 4 MiB a step
 _ZSTD_STEP_BYTES = 256  # of input: a block of 4 bytes can expand to 128 KiB, so 8 MiB a step

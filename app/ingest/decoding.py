@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from app.ingest.bodies import decode_json, decode_ndjson
-from app.ingest.content import UnsupportedMediaType, decompressed, media_type
+from app.ingest.content import (
+    MSGPACK,
+    PACKED,
+    VW_TEXT,
+    UnsupportedMediaType,
+    decompressed,
+    media_type,
+)
+from app.ingest.msgpack import decode_msgpack
+from app.ingest.packed import decode_packed
+from app.ingest.vw import decode_vw
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.limits import Limits
 
 _DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
     "application/json": decode_json,
     "application/x-ndjson": decode_ndjson,
+    MSGPACK: decode_msgpack,
+    PACKED: decode_packed,
+    VW_TEXT: decode_vw,
 }
 _DEFAULT_LIMITS = Limits()
 _WARM_UP_BODY = (
@@ -20,7 +34,8 @@ _WARM_UP_BODY = (
     b'{"ad":"\\u00e9","price":3.5e0,"tags":["x",1,true,null],"new":false}},'
     b'{"label":0,"features":{}}]}'
 )
-_PLAIN_WARM_UP_BODY = b'{"label":1,"features":{"ad":"a9"}}'
+_WARM_UP_PLAIN = b'{"label":1,"features":{"ad":"a9"}}'
+_WARM_UP_VW = b"1 0.5 'imp-81|user:2 u17:1.5 | ad=a9 price:3.5e0\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,7 @@ class Decoded:
 
     batch: ExampleBatch
     body: bytes
+    kind: str = ""  # the media type, of JSON at times none
 
 
 def decode_body(
@@ -42,10 +58,12 @@ def decode_body(
     content_encoding: str | None = None,
     hash_seed: int = 0,
     require_labels: bool = True,
+    id_from_tag: bool = False,
     limits: Limits = _DEFAULT_LIMITS,
 ) -> Decoded:
     """The examples of a request. Thread-safe; large bodies are best decoded in a thread.
 
+    id_from_tag: the tag of Vowpal Wabbit text is the event id; other bodies have no tags.
     Raises UnsupportedMediaType (before the body is looked at), BadBody, BadExample or TooLarge.
     """
     kind = media_type(content_type)
@@ -53,11 +71,24 @@ def decode_body(
     if decoder is None:
         raise UnsupportedMediaType("the Content-Type must be " + " or ".join(_DECODERS))
     plain = decompressed(content_encoding, body, limits)
-    return Decoded(decoder(plain, limits, hash_seed, require_labels), plain)
+    if kind == VW_TEXT and id_from_tag:
+        decoder = partial(decode_vw, id_from_tag=True)
+    return Decoded(decoder(plain, limits, hash_seed, require_labels), plain, kind)
 
 
 def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
+    warm_up_json()
+    warm_up_vw()
+
+
+def warm_up_json() -> None:
+    """The same for JSON alone, in its several media types."""
     for require_labels in (True, False):
-        for body in (_WARM_UP_BODY, _PLAIN_WARM_UP_BODY):
+        for body in (_WARM_UP_BODY, _WARM_UP_PLAIN):
             decode_json(body, _DEFAULT_LIMITS, 0, require_labels)
+
+
+def warm_up_vw() -> None:
+    """The same for Vowpal Wabbit text alone."""
+    decode_vw(_WARM_UP_VW)

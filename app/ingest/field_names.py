@@ -12,19 +12,31 @@ from typing import Any
 
 import msgspec
 
+from app.ingest.content import MSGPACK, PACKED, VW_TEXT
+from app.ingest.msgpack_text import json_of_msgpack
+from ftrl_core.vw_text import vw_names
+
 BODY_BYTES_MAX = 256 << 10  # a larger body waits for a smaller one that has its names
 _decode = msgspec.json.Decoder().decode
 _decode_lines = msgspec.json.Decoder().decode_lines
 
 
-def field_names(body: bytes) -> set[str]:
-    """Names of all features of a JSON or NDJSON body; empty for a large one."""
+def field_names(body: bytes, kind: str = "") -> set[str]:
+    """Names of all features of a body of that media type (JSON or NDJSON unless it is another);
+    empty for a large one, and for packed batches, which have hashes only."""
     if len(body) > BODY_BYTES_MAX:
         return set()
-    return {name for document in _documents(body) for name in _names(document)}
+    if kind == VW_TEXT:
+        return vw_names(body)
+    return {name for document in documents_of(body, kind) for name in _names(document)}
 
 
-def _documents(body: bytes) -> list[Any]:
+def documents_of(body: bytes, kind: str) -> list[dict[str, Any]]:
+    """The documents of an accepted body of that media type; none where it is no JSON of a kind."""
+    if kind in (VW_TEXT, PACKED):
+        return []
+    if kind == MSGPACK:
+        body = json_of_msgpack(body)
     with contextlib.suppress(msgspec.DecodeError):
         return [_decode(body)]
     with contextlib.suppress(msgspec.DecodeError):

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from scripts import data_logs
@@ -178,9 +179,9 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     run: dict[str, Any] = {"machine": machine.described(), "conditions": {}}
     for part in given.parts:
         tell(part)
-        before = machine.load_average()
         place = folder / part
         place.mkdir()
+        before, sync = machine.load_average(), machine.sync_ms(place)
         run[part] = RUNNERS[part](place, given)
         run["conditions"][part] = {
             "rounds": given.rounds,
@@ -188,6 +189,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             "seed": given.seed,
             "nice": given.nice,
             "load_average": [before, machine.load_average()],
+            "sync_ms": [sync, machine.sync_ms(place)],
         }
     return run
 
@@ -210,10 +212,16 @@ def keep(run: dict[str, Any], folder: Path) -> None:
         tell(f"no charts were drawn: {error}")
 
 
+def end(_number: int, _frame: FrameType | None) -> None:
+    """End in order, once: contenders must not be left behind, frozen."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
+
+
 def main() -> None:
     """Measure, keep, print."""
     given = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # contenders must not be left, frozen
+    signal.signal(signal.SIGTERM, end)
     machine.prefer([os.getpid()], given.nice)
     contenders.Contender.nice = given.nice
     with tempfile.TemporaryDirectory(prefix="clickfold-bench-") as name:

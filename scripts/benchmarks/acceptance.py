@@ -130,8 +130,10 @@ def _growth(run: Figures) -> Iterator[Verdict]:
         yield at_most(f"cost of a feature at 2^26 to that at 2^18 slots, {which}", 3, grown)
         of = {r["slots"]: r for r in curves.get("tables", []) if r["rates"] == rates}
         large = "2^24" in of
-        above = [of["2^24"]["fresh MiB"] - of["2^10"]["fresh MiB"]] if large else []
-        yield at_most(f"MiB of a 2^24 table above one of 2^10, {which}", 128 * rates, above)
+        for when in ("fresh", "learned"):
+            above = [of["2^24"][f"{when} MiB"] - of["2^10"][f"{when} MiB"]] if large else []
+            bound = 128 * rates
+            yield at_most(f"MiB of a 2^24 table above one of 2^10, {when}, {which}", bound, above)
 
 
 def _to_best(

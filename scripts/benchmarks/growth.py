@@ -6,7 +6,8 @@
     connections  /predict and /learn of one example with 1 to 256 connections
     workers      the same with 1 to 4 server processes, 64 connections
     rates        latency of the same at fixed rates, open loop (open_loop.py)
-    tables       start, checkpoint and memory of a service for each table size
+    tables       start, checkpoint and memory of a service for each table size: fresh; learned and
+                 checkpointed; at the most until then; started again
 
 The service is at its defaults unless the row says otherwise.
 """

@@ -6,12 +6,15 @@ import fcntl
 import os
 import platform
 import re
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+SYNCS, SYNC_BYTES = 40, 16 << 10
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -44,6 +47,18 @@ def load_average() -> float:
 def available_bytes() -> int:
     """Memory that may be taken without swapping."""
     return int(_found("/proc/meminfo", r"MemAvailable:\s*(\d+)") or 0) << 10
+
+
+def sync_ms(folder: Path) -> float:
+    """Median milliseconds in which 16 KiB are appended to a file and synced: the disk as it is."""
+    taken = []
+    with (folder / "synced").open("ab", buffering=0) as file:
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            file.write(bytes(SYNC_BYTES))
+            os.fsync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return round(statistics.median(taken) * 1000, 2)
 
 
 def tree(pid: int) -> list[int]:

@@ -40,10 +40,11 @@ def conditions(run: Figures) -> str:
 def heading(run: Figures, part: str, text: str) -> str:
     """Of a part, with its conditions."""
     c = run["conditions"][part]
-    before, after = c["load_average"]
+    load, sync = c["load_average"], c["sync_ms"]
     return (
-        f"## {text}\n\n{c['rounds']} rounds, {c['seconds']:g} s a line, seed {c['seed']},"
-        f" priority {c['nice']}; load average {before} before and {after} after."
+        f"## {text}\n\n{c['rounds']} rounds, {c['seconds']:g} s a line, seed {c['seed']}, priority"
+        f" {c['nice']}; load average {load[0]} before and {load[1]} after; a sync of 16 KiB to the"
+        f" disk took {sync[0]} ms before and {sync[1]} ms after (median)."
     )
 
 

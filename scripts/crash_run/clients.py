@@ -2,6 +2,9 @@
 
 A batch is sent until it is acknowledged, to any of the services; now and then one is given up, and
 now and then an acknowledged one is sent once more, which must come back as duplicates throughout.
+
+Two of three clients fill their bodies with blanks to a round length, so that the heads of their
+requests repeat, and the service answers them where it receives them (app/direct_protocol.py).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ FINISH_SECONDS = 45.0
 PAUSE_SECONDS = 0.01
 ROWS_MAX = 10
 OLD_BATCHES = 40
+ROUND_BYTES = 512
 CONFLICT = 422
 JSON = {"content-type": "application/json"}
 
@@ -210,6 +214,8 @@ class Client(threading.Thread):
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
             self._connections[port] = connection
+        if self._number > 0:
+            body = body.ljust(-(-len(body) // ROUND_BYTES) * ROUND_BYTES)
         try:
             connection.request("POST", path, body, headers)
             reply = connection.getresponse()

@@ -65,7 +65,7 @@ def hunt(tree: Tree, mutation: Mutation, given: argparse.Namespace) -> list[Find
     """What the detectors say of one bug."""
     findings = []
     with tree.planted(mutation):
-        for name in given.detectors.split(","):
+        for name in (mutation.detector or given.detectors).split(","):
             seeds = given.episodes if name == "crash" else given.seeds
             options = given.scenarios.split() if name == "scenarios" else []
             finding = DETECTORS[name].run(tree, given.seed, seeds, given.seconds, *options)

@@ -9,6 +9,7 @@ WRITING = "app/writing.py"
 OWNER = "app/replica_owner.py"
 GROUP = "app/group.py"
 WORK = "app/replica_work.py"
+DIRECT = "app/direct_path.py"
 
 MUTATIONS: tuple[Mutation, ...] = (
     mutation(
@@ -194,5 +195,28 @@ MUTATIONS: tuple[Mutation, ...] = (
         "app/event_log.py",
         "        for payload, nonce in append.entries:\n",
         "        for payload, nonce in append.entries[: max(1, len(append.entries) - 1)]:\n",
+    ),
+    mutation(
+        "direct-answer-before-the-append",
+        "a request answered where it is received is acknowledged when it is handed over",
+        DIRECT,
+        "        done.add_done_callback(partial(self._learned, replica, route, answer, started))\n",
+        "        from ftrl_core.position import Position\n"
+        "        model = replica.require_model()\n"
+        "        position = Position(max(model.position.epoch, 1), model.position.seq + 1)\n"
+        "        early: asyncio.Future[LearnOutcome] = asyncio.get_running_loop().create_future()\n"
+        "        predictions = model.predict(decoded.batch)\n"
+        "        early.set_result(LearnOutcome(position, decoded.batch.rows, 0, predictions))\n"
+        "        self._learned(replica, route, answer, started, early)\n",
+        detector="crash",
+    ),
+    mutation(
+        "direct-request-handed-over-twice",
+        "a request that was handed to its replica goes the usual way too",
+        DIRECT,
+        "        done.add_done_callback(partial(self._learned, replica, route, answer, started))\n"
+        "        return True\n",
+        "        return False\n",
+        detector="crash",
     ),
 )

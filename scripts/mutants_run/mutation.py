@@ -38,6 +38,7 @@ class Mutation:
     name: str
     why: str
     edits: tuple[Edit, ...]
+    detector: str = ""  # the one that can see it; "" for any
 
     @property
     def files(self) -> list[str]:
@@ -55,6 +56,8 @@ class Mutation:
         return texts
 
 
-def mutation(name: str, why: str, file: str, old: str, new: str, *more: Edit) -> Mutation:
+def mutation(
+    name: str, why: str, file: str, old: str, new: str, *more: Edit, detector: str = ""
+) -> Mutation:
     """A mutation at one place, or at this and more."""
-    return Mutation(name, why, (Edit(file, old, new), *more))
+    return Mutation(name, why, (Edit(file, old, new), *more), detector)

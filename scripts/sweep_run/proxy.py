@@ -173,6 +173,7 @@ class _Link:
         self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
         self._holding: Fault | None = None
         self._held_at = 0.0
+        self._owes = False  # a reply, or the rest of one
         self._released = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -211,8 +212,8 @@ class _Link:
         with contextlib.suppress(OSError):
             while chunk := await self._client[0].read(CHUNK):
                 pending += chunk
-                if self._holding and time.monotonic() > self._held_at + GIVEN_UP_SECONDS:
-                    self._proxy.confused += 1
+                if self._holding:
+                    self._judge_request()
                 while (end := _end_of(pending, 0)) is not None:
                     request, pending = pending[:end], pending[end:]
                     name = self._proxy.name_of(request)
@@ -221,6 +222,12 @@ class _Link:
                         return
         if self._holding is not None and self._holding.mode == "late":
             await self._released.wait()  # the client has gone, its request is still under way
+
+    def _judge_request(self) -> None:
+        """A request on a silent connection: for the first, nothing may be owed any more."""
+        now = time.monotonic()
+        self._proxy.confused += self._owes and now > self._held_at + GIVEN_UP_SECONDS
+        self._owes, self._held_at = True, now
 
     async def _replies(self) -> None:
         pending = b""
@@ -251,6 +258,7 @@ class _Link:
         if fault.mode == "cut":
             return True
         self._holding, self._held_at = fault, time.monotonic()
+        self._owes = side == "request" or fault.after < fault.size
         self._held.append((to, content[fault.after :]))
         return False
 

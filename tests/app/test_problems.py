@@ -69,12 +69,15 @@ async def test_the_last_resort_says_nothing_and_logs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def broken(*_: object, **__: object) -> None:
+        broken_at_once()
+
+    def broken_at_once(*_: object) -> None:
         raise _Unforeseen("secret")
 
     async with running(redis_url, tmp_path) as service:
         await service.hub.get("default")
-        for method in ("stats", "learn"):
-            monkeypatch.setattr(ModelReplica, method, broken)
+        monkeypatch.setattr(ModelReplica, "stats", broken)
+        monkeypatch.setattr(ModelReplica, "submit", broken_at_once)
         with caplog.at_level(logging.ERROR):
             learned = await service.client.post("/learn", json={"label": 1, "features": {}})
             stats = await service.client.get("/stats")

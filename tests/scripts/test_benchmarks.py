@@ -72,11 +72,12 @@ def test_what_is_kept_is_replaced_part_by_part(given: argparse.Namespace, tmp_pa
     assert row["slots"] == "2^10"
     assert row["at the most MiB"] >= row["learned MiB"] > 0
     conditions = {"train": run["conditions"]["growth"]}
-    before = {"growth": {"slots": [], "tables": []}, "train": "kept", "conditions": conditions}
+    trained = {"missing": "not available"}
+    before = {"growth": {"slots": [], "tables": []}, "train": trained, "conditions": conditions}
     (tmp_path / "run.json").write_text(json.dumps(before))
     keep(run, tmp_path)
     kept = json.loads((tmp_path / "run.json").read_text())
-    assert kept["train"] == "kept"
+    assert kept["train"] == trained
     assert kept["growth"] == {"slots": [], "tables": run["growth"]["tables"]}
     assert "### tables" in (tmp_path / "tables.md").read_text()
 

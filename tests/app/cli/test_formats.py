@@ -194,6 +194,7 @@ def test_ndjson_label_is_anything_to_predict() -> None:
     [
         ("a.ndjson", None, Format.NDJSON),
         ("a.jsonl.gz", None, Format.NDJSON),
+        ("a.vw.gz", None, Format.VW),
         ("A.CSV.GZ", None, Format.CSV),
         ("-", None, Format.NDJSON),
         ("a.tsv", Format.CRITEO, Format.CRITEO),
@@ -206,7 +207,7 @@ def test_format_of_name(name: str, chosen: Format | None, expected: Format) -> N
 
 @pytest.mark.parametrize(
     ("name", "chosen"),
-    [("a.tsv", None), ("a", None), ("a.vw", None), ("a.arrow", None), ("-", Format.VW)],
+    [("a.tsv", None), ("a", None), ("a.arrow", None), ("-", Format.ARROW)],
 )
 def test_format_refused(name: str, chosen: Format | None) -> None:
     with pytest.raises(typer.BadParameter):
