@@ -55,6 +55,7 @@ class ModelReplica:
         self._connections = connections
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
         self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
+        self._loop = asyncio.get_running_loop()  # asking for it takes 4 microseconds
 
     def start(self) -> None:
         """Begin to load and follow."""
@@ -144,6 +145,10 @@ class ModelReplica:
         self.refuse_learn()
         self._owner.submit(request)
         return request.done
+
+    def new_future(self) -> asyncio.Future[LearnOutcome]:
+        """For a LearnRequest."""
+        return self._loop.create_future()
 
     def has_unheard_names(self, batch: ExampleBatch) -> bool:
         """Whether a field name of the batch is not in the log yet."""
