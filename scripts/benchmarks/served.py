@@ -192,5 +192,7 @@ def _try(port: str, request: bytes) -> None:
         connection.request("POST", first.split()[1], body, headers)
         status = connection.getresponse().status
         connection.close()
+        if status == UNAVAILABLE:
+            time.sleep(0.1)
     if status != OK:
         raise Missing(f"not available: the service answers {status}")
