@@ -135,6 +135,7 @@ class ModelReplica:
         Raises Unavailable with an outcome, IdempotencyConflict, ModelNotFound. May be cancelled:
         the request is learned all the same.
         """
+        self.refuse_learn()  # first, for it says what came of the examples
         seed = self.require_model().config.hash_seed if hash_seed is None else hash_seed
         request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
         return await asyncio.shield(self.submit(request))

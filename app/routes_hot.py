@@ -28,6 +28,10 @@ async def learn(
     predictions: Annotated[  # noqa: ARG001
         bool, Query(description="whether to reply with the predictions made before learning")
     ] = True,
+    id: Annotated[  # noqa: A002, ARG001
+        str | None,
+        Query(description="`tag`: the tag of Vowpal Wabbit text is the event id"),
+    ] = None,
     idempotency_key: Annotated[  # noqa: ARG001
         str | None,
         Header(description="1 to 256 visible characters; the same key and body is learned once"),
@@ -58,6 +62,10 @@ async def predict(
     uncertainty: Annotated[  # noqa: ARG001
         bool, Query(description="whether to reply with the uncertainty of each prediction too")
     ] = False,
+    id: Annotated[  # noqa: A002, ARG001
+        str | None,
+        Query(description="as for /learn"),
+    ] = None,
     explain: Annotated[  # noqa: ARG001
         bool,
         Query(description="whether to reply with what each feature contributes; 100 examples"),

@@ -210,11 +210,12 @@ _EXAMPLES = {
         "examples": {"type": "array", "items": _EXAMPLE, "maxItems": 10_000},
     },
 }
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 EXAMPLES_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One example, many with `shared` features, or one a line. "
-        "`Content-Encoding: gzip` is read too.",
+        "`Content-Encoding: gzip` and `zstd` are read too. docs/bodies.md has the media types.",
         "content": {
             "application/json": {
                 "schema": {"oneOf": [_EXAMPLES, _EXAMPLE]},
@@ -225,6 +226,13 @@ EXAMPLES_BODY: dict[str, Any] = {
                 "example": '{"label": 1, "features": {"ad": "a9"}}\n'
                 '{"label": 0, "features": {"ad": "a4"}}\n',
             },
+            "text/x-vw": {
+                "schema": {"type": "string"},
+                "example": "1 0.5 'imp-81|ad a9 |user u17 | price:3.5\n",
+            },
+            "application/msgpack": _BINARY,
+            "application/vnd.apache.arrow.stream": _BINARY,
+            "application/x-clickfold-batch": _BINARY,
         },
     }
 }

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from app.ingest.arrow import decode_arrow
 from app.ingest.bodies import decode_json, decode_ndjson
 from app.ingest.content import (
+    ARROW,
     MSGPACK,
     PACKED,
     VW_TEXT,
@@ -24,6 +26,7 @@ from ftrl_core.limits import Limits
 _DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
     "application/json": decode_json,
     "application/x-ndjson": decode_ndjson,
+    ARROW: decode_arrow,
     MSGPACK: decode_msgpack,
     PACKED: decode_packed,
     VW_TEXT: decode_vw,

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from app.ingest.content import MSGPACK, PACKED, VW_TEXT
+from app.ingest.arrow import arrow_names
+from app.ingest.content import ARROW, MSGPACK, PACKED, VW_TEXT
 from app.ingest.msgpack_text import json_of_msgpack
 from ftrl_core.vw_text import vw_names
 
@@ -28,12 +29,14 @@ def field_names(body: bytes, kind: str = "") -> set[str]:
         return set()
     if kind == VW_TEXT:
         return vw_names(body)
+    if kind == ARROW:
+        return arrow_names(body)
     return {name for document in documents_of(body, kind) for name in _names(document)}
 
 
 def documents_of(body: bytes, kind: str) -> list[dict[str, Any]]:
     """The documents of an accepted body of that media type; none where it is no JSON of a kind."""
-    if kind in (VW_TEXT, PACKED):
+    if kind in (ARROW, VW_TEXT, PACKED):
         return []
     if kind == MSGPACK:
         body = json_of_msgpack(body)

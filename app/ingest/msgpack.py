@@ -6,8 +6,8 @@ usual where msgspec's types say so, no map of features has a name twice (its dic
 be shorter than the map's own count) and no number was NaN or infinite (which would be written as
 null); all else goes through `msgpack_text`.
 
-Cost: about twice the time of the same examples as JSON. A kernel over MessagePack would be as quick
-as the one over JSON; a client for which that matters sends packed batches.
+Cost: five times the time of the same examples as JSON. A kernel over MessagePack would be as quick
+as the one over JSON; a client for which that matters sends JSON, or packed batches.
 """
 
 from __future__ import annotations

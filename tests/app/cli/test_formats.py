@@ -16,10 +16,19 @@ from hypothesis import strategies as st
 
 from app.cli.criteo_reader import CATEGORY_NAMES, INTEGER_NAMES, integer_category, read_criteo
 from app.cli.csv_reader import CsvColumns, read_csv
-from app.cli.examples import BadLines, Format, NumberedExample
+from app.cli.examples import (
+    NDJSON_BODY,
+    VW_BODY,
+    VW_BODY_WITH_IDS,
+    BadLines,
+    Format,
+    NumberedExample,
+)
 from app.cli.failures import CommandFailed
 from app.cli.formats import Sources, format_of
+from app.cli.learn import batches
 from app.cli.ndjson_reader import read_ndjson
+from app.cli.vw_reader import read_vw
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -273,3 +282,34 @@ def test_real_logs(
     examples = list(read.examples())
     assert len(examples) == rows
     assert sum(e.label or 0 for e in examples) == clicks  # counted with awk, not by these readers
+
+
+def test_vowpal_wabbit_lines_go_on_as_they_are(tmp_path: Path) -> None:
+    lines = [
+        b"1 0.5 'e1|ad a9\r\n",
+        b" \n",
+        b"-1 |ad a8 | n:2\n",
+        b"2 |ad a9\n",
+        b"\xff |a\n",
+        b"1",
+    ]
+    rejected = Rejected()
+    examples = list(read_vw(lines, "f", True, True, rejected))
+    assert [(e.line, e.body, e.label, e.weight, e.kind) for e in examples] == [
+        (1, b"1 0.5 'e1|ad a9", 1, 0.5, VW_BODY_WITH_IDS),
+        (3, b"-1 |ad a8 | n:2", 0, 1.0, VW_BODY_WITH_IDS),
+    ]
+    assert [line for line, _ in rejected.lines] == [4, 5, 6]
+    unlabelled = list(read_vw([b"|ad a9"], "f", False, False, rejected))
+    assert [(e.label, e.kind) for e in unlabelled] == [(None, VW_BODY)]
+
+
+def test_a_batch_has_one_kind_of_body() -> None:
+    json_lines = [NumberedExample("f", i, b"{}", 1, 1.0) for i in range(3)]
+    vw_lines = [NumberedExample("g", i, b"1 |", 1, 1.0, VW_BODY) for i in range(2)]
+    cut = list(batches([*json_lines, *vw_lines], 2))
+    assert [(len(batch), batch[0].kind) for batch in cut] == [
+        (2, NDJSON_BODY),
+        (1, NDJSON_BODY),
+        (2, VW_BODY),
+    ]

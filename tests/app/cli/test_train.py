@@ -98,3 +98,32 @@ def test_real_logs(words: tuple[str, ...], examples: int, better_than: float) ->
     assert figures["examples"] == examples
     assert figures["log_loss"] < better_than
     assert 0.9 < figures["calibration"] < 1.1
+
+
+def vw_line(example: dict[str, Any]) -> str:
+    parts = [f"{example['label']} {example.get('weight', 1)}"]
+    numbers = []
+    for name, value in example["features"].items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str):
+                parts.append(f"|{name} {item}")
+            elif item is not None and item is not False:
+                numbers.append(f"{name}:{float(item)!r}")
+    return " ".join([*parts, "|", *numbers]) + "\n"
+
+
+def test_vowpal_wabbit_text_is_the_same_log(log: Path, tmp_path: Path) -> None:
+    examples = [json.loads(line) for line in log.read_text().splitlines()]
+    path = tmp_path / "log.vw"
+    path.write_text("".join(vw_line(example) for example in examples))
+    of_json = run("train", log, "--json")
+    of_vw = run("train", path, "--json")
+    assert of_vw.exit_code == 0, of_vw.output
+    assert json.loads(of_vw.stdout)["digest"] == json.loads(of_json.stdout)["digest"]
+    lines = [row.split()[:3] for row in of_vw.stderr.splitlines()]
+    assert lines == [row.split()[:3] for row in of_json.stderr.splitlines()]
+    assert [row[0] for row in lines[1:5]] == ["1", "2", "4", "8"]
+    path.write_text(path.read_text() + "3 |a x\n")
+    bad = run("train", path)
+    assert bad.exit_code == 1
+    assert "line 2501: label must be 1, -1 or 0" in bad.stderr
