@@ -138,7 +138,7 @@ async def test_min_position(
         ("/predict", "min_position=x"),
         ("/predict", "min_position="),
         ("/predict", "min_position=1-2&min_position=1-2"),
-        ("/predict", "explain=true"),
+        ("/predict", "explain=yes"),
         ("/predict", "predictions=false"),
         ("/learn", "predictions=no"),
         ("/learn", "min_position=1-1"),
