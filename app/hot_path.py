@@ -162,7 +162,7 @@ def submitted(
     failpoint("learn.decoded")
     batch = decoded.batch
     if batch.rows == 0:  # nothing to append: the position is the present one
-        nothing: asyncio.Future[LearnOutcome] = asyncio.get_running_loop().create_future()
+        nothing = replica.new_future()
         nothing.set_result(LearnOutcome(replica.require_model().position, 0, 0, np.empty(0)))
         return nothing
     if replica.has_unheard_names(batch):
@@ -175,6 +175,7 @@ def submitted(
             (xxh64(named, seed) or 1) if named is not None else 0,
             xxh64(decoded.body) if named is not None else 0,
             named is not None or int(np.count_nonzero(batch.event_ids)) == batch.rows,
+            replica.new_future(),
         )
     )
 

@@ -55,6 +55,7 @@ class ModelReplica:
         self._connections = connections
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
         self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
+        self._loop = asyncio.get_running_loop()  # asking for it takes 4 microseconds
 
     def start(self) -> None:
         """Begin to load and follow."""
@@ -134,6 +135,7 @@ class ModelReplica:
         Raises Unavailable with an outcome, IdempotencyConflict, ModelNotFound. May be cancelled:
         the request is learned all the same.
         """
+        self.refuse_learn()  # first, for it says what came of the examples
         seed = self.require_model().config.hash_seed if hash_seed is None else hash_seed
         request = LearnRequest(batch, seed, key_number, idempotency_key, body_hash, covered)
         return await asyncio.shield(self.submit(request))
@@ -143,6 +145,10 @@ class ModelReplica:
         self.refuse_learn()
         self._owner.submit(request)
         return request.done
+
+    def new_future(self) -> asyncio.Future[LearnOutcome]:
+        """For a LearnRequest."""
+        return self._loop.create_future()
 
     def has_unheard_names(self, batch: ExampleBatch) -> bool:
         """Whether a field name of the batch is not in the log yet."""

@@ -37,6 +37,7 @@ _WARM_UP_BODY = (
     b'{"ad":"\\u00e9","price":3.5e0,"tags":["x",1,true,null],"new":false}},'
     b'{"label":0,"features":{}}]}'
 )
+_WARM_UP_PLAIN = b'{"label":1,"features":{"ad":"a9"}}'
 _WARM_UP_VW = b"1 0.5 'imp-81|user:2 u17:1.5 | ad=a9 price:3.5e0\n"
 
 
@@ -87,7 +88,8 @@ def warm_up() -> None:
 def warm_up_json() -> None:
     """The same for JSON alone, in its several media types."""
     for require_labels in (True, False):
-        decode_json(_WARM_UP_BODY, _DEFAULT_LIMITS, 0, require_labels)
+        for body in (_WARM_UP_BODY, _WARM_UP_PLAIN):
+            decode_json(body, _DEFAULT_LIMITS, 0, require_labels)
 
 
 def warm_up_vw() -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ OURS = ("ours", "ours, one rate")
 PEERS = ("River", "Vowpal Wabbit")
 GENERATED_EXAMPLES, REAL_EXAMPLES = 12_800, 7_200
 SINGLE_REQUESTS = 2_048
+OK, UNAVAILABLE = 200, 503
+AWAKE_SECONDS = 5.0  # a service that was frozen first finds its Redis again
 Figures = dict[str, Any]
 
 
@@ -182,9 +185,14 @@ def _try(port: str, request: bytes) -> None:
     """Send one request; Missing when it is not taken."""
     head, _, body = request.partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
-    connection = HTTPConnection("127.0.0.1", int(port), timeout=60)
-    connection.request("POST", first.split()[1], body, dict(line.split(": ", 1) for line in rest))
-    status = connection.getresponse().status
-    connection.close()
-    if status != 200:
+    headers = dict(line.split(": ", 1) for line in rest)
+    status, until = UNAVAILABLE, time.monotonic() + AWAKE_SECONDS
+    while status == UNAVAILABLE and time.monotonic() < until:
+        connection = HTTPConnection("127.0.0.1", int(port), timeout=60)
+        connection.request("POST", first.split()[1], body, headers)
+        status = connection.getresponse().status
+        connection.close()
+        if status == UNAVAILABLE:
+            time.sleep(0.1)
+    if status != OK:
         raise Missing(f"not available: the service answers {status}")

@@ -150,8 +150,9 @@ async def test_while_in_doubt_it_serves_nothing(redis_url: str, tmp_path: Path) 
         assert "changed in memory" in bad.detail
         with pytest.raises(Unavailable):
             bad.predict(batch_of(RANDOM, 1))
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as refusal:
             await bad.learn(batch_of(RANDOM, 1))
+        assert refusal.value.outcome == "not_learned"
         assert (await good.learn(batch_of(RANDOM, 5))).accepted == 5
         may_load.set()
         await until(bad.can_learn, "it serves again")
