@@ -22,15 +22,16 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
 from app.direct_protocol import DirectProtocol
-from app.errors import LogError, RedisAway, ServerRefused
+from app.errors import AppendUnknown, LogError, RedisAway, RedisRefused, ServerRefused
 from app.failpoints import failpoint
 from app.redis_connections import RedisConnections
 from app.settings import Settings
@@ -226,10 +227,8 @@ class ServiceThread:
         hub = Hub(self._settings, connections)
         application = _import_application().create_app(self._settings, hub)
         self._hub = hub
-        try:
-            await hub.start(default_config(self._settings.config))
-        except LogError as error:
-            raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
+        config = default_config(self._settings.config)
+        await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
         self._switch.application = application
         self._switch.direct = application.state.direct
@@ -240,6 +239,30 @@ class ServiceThread:
             self._progress.say(f"model {replica.name}: {at}")
         _keep_out_of_collections()
         self.ready.set()
+
+
+async def start_hub(
+    hub: Hub, config: dict[str, Any], say: Callable[[str], None], must_end: Callable[[], bool]
+) -> None:
+    """Start the hub; a Redis that goes away meanwhile is waited for, as one that is not there yet.
+
+    Starting again is safe: models are looked up before one is made. Raises ServerRefused.
+    """
+    told = False
+    while True:
+        try:
+            await hub.start(config)
+        except (RedisAway, AppendUnknown) as error:
+            if isinstance(error, RedisRefused) or must_end():
+                raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
+            if not told:
+                say(f"waiting: {error}")
+            told = True
+            await asyncio.sleep(REDIS_WAIT_SECONDS)
+        except LogError as error:
+            raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
+        else:
+            return
 
 
 def _keep_out_of_collections() -> None:
