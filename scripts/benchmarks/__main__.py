@@ -204,7 +204,9 @@ def keep(run: dict[str, Any], folder: Path) -> None:
     run["conditions"] = before.get("conditions", {}) | run["conditions"]
     run = before | run
     path.write_text(json.dumps(run, indent=1) + "\n")
-    (folder / "tables.md").write_text(markdown(run))
+    (folder / "tables.md").write_text(
+        "# Beside peers and limits: the latest run\n\n" + markdown(run)
+    )
     try:
         command = [contenders.peers_python(), "-m", "scripts.benchmarks.peers.chart"]
         subprocess.run([*command, str(path), str(folder)], check=True)

@@ -152,6 +152,7 @@ def growth(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
     axes[1, 2].set(title="ms by requests/s, open loop")
     for one in axes.flat:
         one.legend(frameon=False, fontsize=8)
+        one.minorticks_off()
     save(figure, path)
 
 
