@@ -178,6 +178,7 @@ async def test_a_server_that_stops_finishes_what_it_has_begun_to_receive(
         await client.ask(whole)
         client.protocol.data_received(whole[:-5])
         client.protocol.shutdown()
+        assert not client.wire.closed
         assert b'"accepted":1' in await client.ask(whole[-5:])
         assert client.wire.closed
 
@@ -242,3 +243,29 @@ async def test_what_nobody_foresaw_is_answered_by_the_usual_way(
         monkeypatch.setattr("app.direct_path.submitted", None)
         assert b'"accepted":1' in await client.ask(whole)
         assert await examples(service) == 2
+
+
+async def test_a_request_with_a_key_of_its_own_goes_the_usual_way(
+    redis_url: str, tmp_path: Path, handed_over: list[bool]
+) -> None:
+    async with running(redis_url, tmp_path) as service:
+        client, whole = Client(service, direct=True), request(BODY, "/learn", "Idempotency-Key: k1")
+        assert b'"accepted":1,"duplicates":0' in await client.ask(whole)
+        for _ in range(2):
+            assert b'"accepted":0,"duplicates":1' in await client.ask(whole)
+        assert handed_over == []
+        assert await examples(service) == 1
+
+
+async def test_a_connection_is_closed_in_the_middle_of_a_head_too(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with running(redis_url, tmp_path) as service:
+        client, whole = Client(service, direct=True), request(BODY, "/learn")
+        await client.ask(whole)
+        client.protocol.timeout_keep_alive = 1
+        client.protocol.data_received(whole)
+        client.protocol.data_received(b"POST /learn HT")  # and nothing more
+        await client.ask()
+        await asyncio.sleep(1.5)
+        assert client.wire.closed
