@@ -25,7 +25,7 @@ Features = tuple[I64, U32, U32, F32]  # as in ScannedRows
 OfRows = tuple[U8, F32, U64, I64, I64, I64]  # as in ScannedLines, from labels on
 
 TAB, LF, CR, SPACE, QUOTE, PLUS, COMMA, MINUS, POINT = 9, 10, 13, 32, 39, 43, 44, 45, 46
-COLON, EQUALS, BAR = 58, 61, 124
+COLON, EQUALS, OPENING, BAR, CLOSING = 58, 61, 123, 124, 125
 
 
 @dataclass(slots=True)
@@ -96,3 +96,18 @@ def number_end(buf: Bytes, pos: int) -> int:
         while 48 <= buf[pos] <= 57:
             pos += 1
     return pos
+
+
+@kernel
+def count_line_feeds(text: Bytes) -> tuple[int, int]:
+    """How many line feeds a text has, and how many of these are between } and {."""
+    count, between = 0, 0
+    for i in range(1, text.size - 1):
+        feed = text[i] == LF
+        count += feed
+        between += feed & (text[i - 1] == CLOSING) & (text[i + 1] == OPENING)
+    if text.size:
+        count += text[0] == LF
+    if text.size > 1:
+        count += text[-1] == LF
+    return count, between

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from app.cli.examples import NumberedExample, Reject
 from app.cli.ndjson_reader import read_ndjson
 from app.ingest import decode_ndjson
@@ -26,6 +28,7 @@ from ftrl_core.batch import ExampleBatch
 from ftrl_core.errors import BadBody, BadExample, TooLarge
 from ftrl_core.features import Reader
 from ftrl_core.limits import Limits
+from ftrl_core.text_scan import count_line_feeds
 
 BadLine = tuple[int, str]  # number in the chunk, from 1, and what is wrong
 LineErrors = (BadBody, BadExample, TooLarge)
@@ -107,7 +110,8 @@ def ndjson_parser(decoder: Decoder) -> Parse:
         text = bytes(chunk)
         if not text.isspace():
             try:
-                return Parsed((decoder.decode(text),), text.count(b"\n"))
+                lines, _ = count_line_feeds(np.frombuffer(text, np.uint8))
+                return Parsed((decoder.decode(text),), lines)
             except LineErrors:
                 pass
         return by_line(chunk)

@@ -2,9 +2,9 @@
 
     file ──► read, decompress (a thread) ──► chunks ──► parse (threads) ──► batches, in order
 
-A chunk is about a mebibyte, so that what is made of it stays in a processor's cache, and ends where
-a line ends. Decompression and the parsing kernels release the interpreter's lock: with two cores,
-one parses while the other folds. Queues are short: a log larger than memory is no matter.
+A chunk is about two mebibytes, so that what is made of it stays in a processor's cache, and ends
+where a line ends. Decompression and the parsing kernels release the interpreter's lock: with two
+cores, one parses while the other folds. Queues are short: a log larger than memory is no matter.
 
 The reading thread is a daemon, because a read from a terminal or a pipe may never return; the
 parsing threads end by themselves.
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 from typing import TypeVar
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 2 << 20
 LINE_BYTES_MAX = 32 << 20  # the default limit of a request's body: no longer line can be learned
 GZIP_MAGIC = b"\x1f\x8b"
 _AHEAD = 4  # chunks read before they are asked for

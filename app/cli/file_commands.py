@@ -137,10 +137,10 @@ def train(
 
     bad_lines = BadLines(skip_bad_lines)
     columns = (label, event_id, ignore, categorical, numeric)
-    fresh = new_model(read_config(config))
     sources = _sources(files, file_format, columns, True, bad_lines)
     keep_memory()
-    with without_scipy():
+    with without_scipy():  # until the first kernels have run
+        fresh = new_model(read_config(config))
         warm_up(fresh)
         sources.warm_up()
     with ProgressBar(sources.bytes_total, "training") as bar:

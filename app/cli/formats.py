@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -43,7 +44,6 @@ _FORMAT_OF_SUFFIX = {
     ".arrow": Format.ARROW,
     ".arrows": Format.ARROW,
 }
-_NOT_READ_YET = (Format.ARROW,)
 _TAG = "tag"
 _PARSERS = 2  # threads that parse chunks: one core parses while another folds, or parses too
 
@@ -53,8 +53,6 @@ def format_of(name: str, chosen: Format | None) -> Format:
     guessed = chosen or _guess(name)
     if guessed is None:
         raise bad_usage(f"cannot tell the format of {name} from its name; say which", "--format")
-    if guessed in _NOT_READ_YET:
-        raise bad_usage(f"format {guessed.value} cannot be read yet by this version", "--format")
     return guessed
 
 
@@ -100,8 +98,13 @@ class Sources:
         """Every example of every file; raises CommandFailed where one cannot be read."""
         for name, file_format in zip(self._names, self._formats, strict=True):
             with self._opened(name) as raw:
-                read = self._reader(_shown(name), file_format)
-                yield from read(_lines(raw), self._bad_lines.of_file(_shown(name)))
+                reject = self._bad_lines.of_file(_shown(name))
+                if file_format is Format.ARROW:
+                    from app.cli.arrow_reader import read_arrow
+
+                    yield from read_arrow(raw, _shown(name), self._labelled, reject)
+                    continue
+                yield from self._reader(_shown(name), file_format)(_lines(raw), reject)
 
     def batches(self, decoder: bulk.Decoder) -> Iterator[ExampleBatch]:
         """The same as batches, parsed ahead in threads."""
@@ -128,9 +131,18 @@ class Sources:
         pool: ThreadPoolExecutor,
     ) -> Iterator[ExampleBatch]:
         reject = self._bad_lines.of_file(_shown(name))
-        chunks = in_background(read_chunks(raw))
-        before, chunks, parse = self._parser(chunks, _shown(name), file_format, decoder, reject)
-        for parsed in in_order(parse, chunks, pool, _PARSERS):
+        before = 0
+        all_parsed: Iterator[bulk.Parsed]
+        if file_format is Format.ARROW:
+            from app.cli.arrow_reader import parse_table, read_tables
+
+            tables = in_background(read_tables(raw, _shown(name)))
+            all_parsed = map(partial(parse_table, decoder=decoder), tables)
+        else:
+            chunks = in_background(read_chunks(raw))
+            before, chunks, parse = self._parser(chunks, _shown(name), file_format, decoder, reject)
+            all_parsed = in_order(parse, chunks, pool, _PARSERS)
+        for parsed in all_parsed:
             for line, reason in parsed.bad:
                 reject(before + line, reason)
             before += parsed.lines

@@ -2,6 +2,7 @@
 
     file_commands      learn, predict, train              click logs in
     interchange_commands   import, export              weights of other systems
+    explain            what each feature contributes
     admin_commands     snapshot, restore, stats, skip,    a running service
                        models (list, create, show, delete)
     service_commands   serve, demo, doctor, version       the service as a program
@@ -18,6 +19,7 @@ from __future__ import annotations
 import typer
 
 from app.cli import admin_commands, file_commands, interchange_commands, service_commands
+from app.cli.explain import explain
 from app.cli.failures import FailureGroup
 
 app = typer.Typer(
@@ -35,6 +37,7 @@ for _command in (
     file_commands.learn,
     file_commands.predict,
     file_commands.train,
+    explain,
     admin_commands.snapshot,
     admin_commands.restore,
     admin_commands.stats,

@@ -39,7 +39,7 @@ FileFormat = Annotated[
     Format | None,
     typer.Option(
         "--format",
-        help="Format; guessed from the name (.ndjson, .jsonl, .csv, .vw), ndjson for -.",
+        help="Format; guessed from the name (.ndjson, .csv, .vw, .arrow), ndjson for -.",
         show_default=False,
     ),
 ]

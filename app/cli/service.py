@@ -134,6 +134,15 @@ class Service:
         except (KeyError, TypeError, ValueError) as error:
             raise _unknown_answer(path) from error
 
+    def explain(self, features: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """An example's probability, and the explanation as /predict gives it."""
+        path = f"{self._model_path}/predict?explain=true"
+        answer = self.ask("POST", path, json={"features": features})
+        try:
+            return float(answer["predictions"][0]), dict(answer["explanations"][0])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise _unknown_answer(path) from error
+
     def stats(self) -> dict[str, Any]:
         """The model's /stats."""
         answer = self.ask("GET", f"{self._model_path}/stats")

@@ -33,7 +33,7 @@ from ftrl_core.limits import Limits
 
 I64 = npt.NDArray[np.int64]
 _DEFAULT_LIMITS = Limits()
-_RESERVED = ("label", "weight", "id")
+RESERVED = ("label", "weight", "id")
 _TYPE = "a column is of text, numbers, true and false, or lists of these"
 
 
@@ -56,18 +56,21 @@ def decode_arrow(
     UnsupportedMediaType where pyarrow is not installed."""
     table = _read(body, limits)
     try:
-        return _batch(table, limits, hash_seed, require_labels)
-    except _library().ArrowException:
+        return table_to_batch(table, limits, hash_seed, require_labels)
+    except library().ArrowException:
         raise BadBody("a column is of a type that cannot be read") from None
 
 
-def _batch(table: Any, limits: Limits, hash_seed: int, require_labels: bool) -> ExampleBatch:
+def table_to_batch(
+    table: Any, limits: Limits, hash_seed: int, require_labels: bool
+) -> ExampleBatch:
+    """The batch of a checked table, of any number of rows; raises as decode_arrow does."""
     rows = table.num_rows
     columns = [_Column(limits, hash_seed, name) for name in table.column_names]
     items = [
         (column, column.items(_whole(data), np.arange(rows)))
         for column, data in zip(columns, table.columns, strict=True)
-        if column.name not in _RESERVED
+        if column.name not in RESERVED
     ]
     fields = _fields(table, limits, hash_seed, require_labels)
     return ExampleBatch(*canonicalise(*_rows(items, rows, limits)), *fields)
@@ -75,11 +78,12 @@ def _batch(table: Any, limits: Limits, hash_seed: int, require_labels: bool) -> 
 
 def arrow_names(body: bytes) -> set[str]:
     """Names of the features of a body that was accepted."""
-    pa = _library()
-    return set(pa.ipc.open_stream(body).schema.names) - set(_RESERVED)
+    pa = library()
+    return set(pa.ipc.open_stream(body).schema.names) - set(RESERVED)
 
 
-def _library() -> Any:
+def library() -> Any:
+    """pyarrow; UnsupportedMediaType where it is not installed."""
     try:
         import pyarrow as pa
         import pyarrow.ipc
@@ -90,7 +94,7 @@ def _library() -> Any:
 
 def _read(body: bytes, limits: Limits) -> Any:
     """The table of a stream, checked in full."""
-    pa = _library()
+    pa = library()
     if len(body) > limits.decompressed_bytes:
         raise TooLarge(f"a body has at most {limits.decompressed_bytes} bytes")
     try:
@@ -105,9 +109,9 @@ def _read(body: bytes, limits: Limits) -> Any:
         raise Place(None, "").wrong("there are no examples")
     if table.num_rows > limits.examples:
         raise TooLarge(f"a request has at most {limits.examples} examples")
-    if table.num_columns > limits.features + len(_RESERVED):
+    if table.num_columns > limits.features + len(RESERVED):
         raise TooLarge(f"an example has at most {limits.features} features")
-    if any(table.column_names.count(name) > 1 for name in _RESERVED):
+    if any(table.column_names.count(name) > 1 for name in RESERVED):
         raise Place(None, "").wrong("label, weight or id is there twice")
     return table
 
@@ -131,7 +135,7 @@ class _Column:
 
     def items(self, array: Any, rows: I64) -> _Items:
         """The items of an array whose i-th value belongs to row rows[i]."""
-        pa = _library()
+        pa = library()
         kind = array.type
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             if pa.types.is_nested(kind.value_type):
@@ -163,7 +167,7 @@ class _Column:
         return _Items(rows, np.full(rows.size, self.name_hash, np.uint32), values)
 
     def _categories(self, array: Any, rows: I64) -> _Items:
-        pa = _library()
+        pa = library()
         kind = array.type
         if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
             if array.dictionary.null_count:
@@ -183,7 +187,7 @@ class _Column:
 
     def _hashes(self, texts: Any) -> tuple[npt.NDArray[np.uint32], I64]:
         """Feature hashes of an array of texts, and which are too long."""
-        pa = _library()
+        pa = library()
         texts = texts.cast(pa.large_string()).fill_null("")
         if len(texts) == 0:
             return np.empty(0, np.uint32), np.empty(0, np.int64)
@@ -196,7 +200,7 @@ class _Column:
 
 
 def _is_text(kind: Any) -> bool:
-    types = _library().types
+    types = library().types
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
@@ -207,7 +211,7 @@ def _rows(
     counts = np.zeros(rows, np.int64)
     for _, items in columns:
         counts += np.bincount(items.rows, minlength=rows)
-    if counts.max() > limits.features:
+    if rows and counts.max() > limits.features:
         row = int(np.argmax(counts > limits.features))
         detail = f"an example has at most {limits.features} features"
         raise Place(row, "/features").too_large(detail)
@@ -252,7 +256,7 @@ def _fields(
 
 def _numeric(table: Any, name: str, missing: float) -> npt.NDArray[np.float64]:
     """A column of numbers as float64[rows]; `missing` where there is none."""
-    pa = _library()
+    pa = library()
     if name not in table.column_names:
         return np.full(table.num_rows, missing)
     array = _whole(table.column(name))
@@ -263,7 +267,7 @@ def _numeric(table: Any, name: str, missing: float) -> npt.NDArray[np.float64]:
 
 def _ids(table: Any) -> list[bytes]:
     """The UTF-8 of each row's id, empty where it has none; an empty list without the column."""
-    pa = _library()
+    pa = library()
     if "id" not in table.column_names:
         return []
     array = _whole(table.column("id"))

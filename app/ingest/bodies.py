@@ -15,8 +15,10 @@ it at memory speed, and most bodies are ASCII.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NoReturn
 
+import numpy as np
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError
 from msgspec.json import Decoder
 
@@ -25,6 +27,7 @@ from ftrl_core.batch import ExampleBatch
 from ftrl_core.errors import BadBody, TooLarge
 from ftrl_core.features import Place, Reader
 from ftrl_core.limits import Limits
+from ftrl_core.text_scan import count_line_feeds
 
 
 class _LearnBody(Struct, forbid_unknown_fields=True):
@@ -110,8 +113,17 @@ def decode_ndjson(
     """The batch of an NDJSON body, one example a line; as decode_json otherwise."""
     _check_bytes(body, limits)
     reader = Reader(hash_seed, require_labels, limits)
-    if body.count(b"\n") > limits.examples:  # before the split makes an object of each
+    ends, between = count_line_feeds(np.frombuffer(body, np.uint8))
+    if ends > limits.examples:  # before the split makes an object of each
         raise TooLarge(f"a request has at most {limits.examples} lines")
+    closed = body.endswith(b"\n")
+    plain = None
+    if between == ends - closed:
+        plain = _plain_rows(body, ends + (not closed), require_labels)
+    if plain is not None:
+        _check_count(len(plain), "lines", limits)
+        source = Source(lambda row: Place(row, ""), lambda row: body.split(b"\n")[row])
+        return rows_to_batch(plain, None, source, reader)
     lines = [
         (index, line) for index, line in enumerate(body.split(b"\n")) if line and not line.isspace()
     ]
@@ -130,6 +142,21 @@ def decode_ndjson(
     if len(rows) < len(lines):
         explain(len(rows), source, reader, 0)
     return batch
+
+
+def _plain_rows(body: bytes, lines: int, require_labels: bool) -> Sequence[Row] | None:
+    """The rows of a body each of whose lines is an object and nothing else, None for any other.
+
+    Every line but the last is known to end with } and the next to begin with {. msgspec's
+    decode_lines does not mind where lines end; but no object can go over such an end, since in JSON
+    a comma would stand between the two, and a string cannot hold the end of a line. So if there are
+    as many objects as lines, there is one in each.
+    """
+    try:
+        rows = (_LEARN_ROW if require_labels else _SCORE_ROW).decode_lines(body)
+    except (DecodeError, RecursionError):
+        return None
+    return rows if len(rows) == lines else None
 
 
 def _check_bytes(body: bytes, limits: Limits) -> None:

@@ -90,6 +90,7 @@ def warm_up_json() -> None:
     for require_labels in (True, False):
         for body in (_WARM_UP_BODY, _WARM_UP_PLAIN):
             decode_json(body, _DEFAULT_LIMITS, 0, require_labels)
+    decode_ndjson(_WARM_UP_PLAIN)
 
 
 def warm_up_vw() -> None:

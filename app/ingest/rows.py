@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from app.ingest.slow_json import parse_json
-from ftrl_core.batch import ExampleBatch, canonicalise
+from ftrl_core.batch import NO_LABEL, ExampleBatch, canonicalise
 from ftrl_core.errors import TooLarge
 from ftrl_core.example_fields import settle_fields
 from ftrl_core.features import Place, Reader, Triples
@@ -36,6 +36,7 @@ EventId = Annotated[str, Meta(min_length=1)] | int
 
 _INTEGER_ID_MIN, _INTEGER_ID_MAX = -(2**63), 2**64 - 1
 _NO_SHARED = Place(None, "/shared")
+_BINARY = frozenset({0.0, 1.0})
 
 
 class LearnRow(Struct, forbid_unknown_fields=True, gc=False):
@@ -107,13 +108,24 @@ def _settle(
     np.ndarray[tuple[int], np.dtype[np.uint64]],
     int,
 ]:
+    """Labels, weights, event ids and the first row that is wrong, as `settle_fields` has them."""
+    count = len(rows)
     labels = [row.label for row in rows] if reader.require_labels else []
+    weights = [row.weight for row in rows]
     ids = [row.id for row in rows]
-    texts = [] if ids.count(UNSET) == len(ids) else [_id_text(value) for value in ids]
+    has_ids = ids.count(UNSET) < count
+    if not has_ids and weights.count(1.0) == count and _BINARY.issuperset(labels):  # most bodies
+        given = labels or [NO_LABEL] * count
+        return (
+            np.array(given, np.uint8),
+            np.ones(count, np.float32),
+            np.zeros(count, np.uint64),
+            count,
+        )
     return settle_fields(
         np.array(labels, np.float64),
-        np.array([row.weight for row in rows], np.float64),
-        texts,
+        np.array(weights, np.float64),
+        [_id_text(value) for value in ids] if has_ids else [],
         reader.hash_seed,
         reader.limits,
     )

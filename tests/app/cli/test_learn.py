@@ -161,7 +161,6 @@ def test_predict_prints_one_probability_a_line(stub: StubService, tmp_path: Path
         ("learn",),
         ("learn", "missing.csv"),
         ("learn", __file__),
-        ("learn", __file__, "--format", "arrow"),
         ("learn", __file__, "--format", "nonsense"),
         ("learn", __file__, "--format", "csv", "--batch", "0"),
         ("learn", __file__, "--format", "ndjson", "--url", "ftp://there"),

@@ -14,7 +14,7 @@ from app.ingest import (
     warm_up,
 )
 from ftrl_core.batch import NO_LABEL, ExampleBatch
-from ftrl_core.errors import BadBody, BadExample, TooLarge
+from ftrl_core.errors import BadBody, BadExample, ClickfoldError, TooLarge
 from tests.oracle.slow_ingest import GOOD, LIMITS, SEED, assert_same, outcome
 
 
@@ -142,3 +142,34 @@ def test_thousands_of_examples() -> None:
 
 def test_warm_up_compiles_for_both_uses() -> None:
     warm_up()
+
+
+A = b'{"label":1,"features":{"a":"b"}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (A, 1),
+        (A + b"\n" + A, 2),
+        (A + b"\n" + A + b"\n", 2),
+        (b"\n" + A + b"\n\n" + A + b"\n \n", 2),
+        (A + b"\r\n" + A + b"\r\n", 2),
+        (b" " + A + b" \n" + A, 2),
+        (b"\n\n" + A, 1),
+        (A + A, None),
+        (A + b" " + A, None),
+        (A + A + b'\n{"label":1,\n"features":{}}', None),
+        (A + A + b'\n{"label":1,"features":\n{}}', None),
+        (A + A + b'\n{"label":1,"features":{}\n}', None),
+        (A + A + b'\n{"label":1,"features":{"a":"}\n{"}}', None),
+        (A + A + b'\n{"label":1,"features":{"a":{}\n{}}}', None),
+        (A + b"\n}\n{\n" + A, None),
+    ],
+)
+def test_one_example_a_line_and_nothing_else(body: bytes, rows: int | None) -> None:
+    if rows is None:
+        with pytest.raises(ClickfoldError):
+            decode_ndjson(body)
+    else:
+        assert decode_ndjson(body).rows == rows
