@@ -185,6 +185,9 @@ class Hub:
             while True:
                 existing = await self._existing(name)
                 if existing is not None:
+                    if await existing.was_deleted():  # elsewhere, a moment ago
+                        await existing.until_deleted(LOAD_SECONDS)
+                        continue
                     model = existing.require_model()
                     if model.config == wanted and from_model is None:
                         return existing, False

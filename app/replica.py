@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from app.errors import Conflict, ModelNotFound, Unavailable, WrongEpoch, not_durable
-from app.event_log import ConfigureControl, DeleteControl, RestoreControl, SkipControl
+from app.errors import Conflict, ModelGone, ModelNotFound, Unavailable, WrongEpoch, not_durable
+from app.event_log import ConfigureControl, DeleteControl, EventLog, RestoreControl, SkipControl
 from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
 from app.redis_condition import RETRY_AFTER_SECONDS, not_learned
@@ -36,6 +36,7 @@ from ftrl_core.reconfigure import changed_config
 
 QUEUE_FEATURES_MAX = 1 << 24  # waiting to be appended: about 200 MB
 SKIP_SECONDS = 5.0
+NOTICE_SECONDS = 0.02  # between two looks whether a deletion elsewhere was noticed
 
 
 class ModelReplica:
@@ -53,6 +54,7 @@ class ModelReplica:
         self.incarnation = incarnation
         self.durability = options.durability
         self._connections = connections
+        self._log = EventLog(connections, keys)
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
         self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
         self._loop = asyncio.get_running_loop()  # asking for it takes 4 microseconds
@@ -314,6 +316,24 @@ class ModelReplica:
 
         position: Position = await self._owner.job(run)
         return position
+
+    async def was_deleted(self) -> bool:
+        """Whether Redis has the model no more, folded here or not. Raises RedisAway, ForeignKey."""
+        try:
+            head = await self._log.head()
+        except ModelGone:
+            return True
+        return head.deleted or head.incarnation != self.incarnation
+
+    async def until_deleted(self, seconds: float) -> None:
+        """Wait until this replica has noticed it too. Raises Unavailable."""
+        for _ in range(round(seconds / NOTICE_SECONDS)):
+            if self.state == "deleted":
+                return
+            await asyncio.sleep(NOTICE_SECONDS)
+        raise Unavailable(
+            "the model is being deleted", "unavailable", retry_after=RETRY_AFTER_SECONDS
+        )
 
     async def append_delete(self) -> None:
         """Append the model's last entry."""

@@ -73,6 +73,21 @@ async def test_a_model_whose_deleter_died_can_be_made_again_at_once(
         assert made.require_model().examples == 0
 
 
+async def test_a_model_deleted_elsewhere_a_moment_ago_is_made_again(
+    redis_url: str, tmp_path: Path, random: np.random.Generator
+) -> None:
+    """Who has not heard of the deletion yet must not say that the model is there."""
+    async with hub_on(redis_url, tmp_path / "a") as a, hub_on(redis_url, tmp_path / "b") as b:
+        doomed, _ = await a.create("m", SMALL)
+        await doomed.learn(batch_of(random, 1))
+        await b.get("m")
+        await doomed.append_delete()
+        made, is_new = await b.create("m", SMALL)
+        assert is_new
+        assert made.incarnation != doomed.incarnation
+        await made.learn(batch_of(random, 1))
+
+
 async def test_two_hubs_making_one_model_at_once_agree_on_who_made_it(
     redis_url: str, tmp_path: Path
 ) -> None:
