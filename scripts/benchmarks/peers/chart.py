@@ -53,10 +53,7 @@ def panels(run: dict[str, Any]) -> list[Panel]:
     found: list[Panel] = []
     for line, title in (
         ("predict", "/predict, one example, requests/s"),
-        (
-            "learn",
-            "/learn, 100 examples, examples/s (ours and XADD: fsync always; peers keep nothing)",
-        ),
+        ("learn", "/learn, 100 examples, examples/s (peers write nothing to disk)"),
         ("learn_1", "/learn, one example, requests/s (the same)"),
     ):
         bars = values([r[line] for r in rounds], "examples_per_second")
