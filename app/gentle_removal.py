@@ -2,7 +2,7 @@
 
 After a rewrite the server unlinks its old file of commands, a gigabyte or more. To free so many
 blocks at once is one large transaction of the file system's journal, and on ext4 every fsync waits
-for it: with `appendfsync always` the whole server stood still for 130 to 190 ms. So we hold each
+for it: with `appendfsync always` the whole server stood still for 120 to 190 ms. So we hold each
 large file open. An open file keeps its space after the last name of it is gone; then we shorten it
 step by step, and close it. If this process dies first, the kernel frees the rest at once, as it
 would without us.
