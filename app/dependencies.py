@@ -77,7 +77,7 @@ async def object_of(request: Request) -> dict[str, Any]:
 
     Problem 413, 415 (so that no web page can send it without asking first), 400, 422.
     """
-    reader = BodyReader(OBJECT_BYTES_MAX)
+    reader = BodyReader(OBJECT_BYTES_MAX, seconds=settings_of(request).body_seconds)
     body = await reader.read(request.scope, request.receive)
     if not body:
         return {}

@@ -28,6 +28,7 @@ from app.problems import Problem, send_problem
 from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS
 from app.request_body import ClientGone
+from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
 
 logger = logging.getLogger("clickfold.http")
@@ -42,11 +43,17 @@ class Gate:
     """ASGI middleware; see the head of this file."""
 
     def __init__(
-        self, app: ASGIApp, admission: Admission, hot_path: HotPath, meter: RequestMeter
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        hot_path: HotPath,
+        meter: RequestMeter,
+        room: RequestRoom,
     ) -> None:
         self._app = app
         self._admission = admission
         self._meter = meter
+        self._room = room
         self._hot: dict[str, HotRoute] = {
             prefix + path: endpoint
             for prefix in ("", MODEL_PREFIX)
@@ -73,13 +80,11 @@ class Gate:
     ) -> None:
         try:
             match, key = self._admission.admit(scope, match)
-            hot = self._hot.get(match.route.template)
-            if hot is not None and match.model is not None:
-                await hot(scope, receive, reply.send, match.model, key)
-            else:
-                method = "GET" if scope["method"] == "HEAD" else scope["method"]
-                inner = {**scope, "method": method, KEY_IN_SCOPE: key}
-                await self._app(inner, receive, reply.send_secured)
+            self._room.enter(match)
+            try:
+                await self._answer_admitted(scope, receive, reply, match, key)
+            finally:
+                self._room.leave(match)
         except Problem as problem:
             await send_problem(reply.send, problem)
         except ClientGone:
@@ -87,6 +92,17 @@ class Gate:
         except Exception:  # the outermost loop of a request
             logger.exception("a request failed: %s", scope["method"])
             await reply.fail()
+
+    async def _answer_admitted(
+        self, scope: Scope, receive: Receive, reply: _Reply, match: Match, key: Key
+    ) -> None:
+        hot = self._hot.get(match.route.template)
+        if hot is not None and match.model is not None:
+            await hot(scope, receive, reply.send, match.model, key)
+        else:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            inner = {**scope, "method": method, KEY_IN_SCOPE: key}
+            await self._app(inner, receive, reply.send_secured)
 
 
 class _Reply:

@@ -139,7 +139,8 @@ class HotPath:
                 id_from_tag=id_from_tag,
                 limits=self._limits,
             )
-            if len(body) <= DECODE_INLINE_BYTES:
+            # What is compressed is small as it comes and large when it is read.
+            if len(body) <= DECODE_INLINE_BYTES and header(scope, b"content-encoding") is None:
                 return decode()
             async with self._decoding:
                 return await asyncio.to_thread(decode)

@@ -36,6 +36,7 @@ from app.hub import Hub
 from app.problems import Problem, problem_from, problem_reply
 from app.prometheus import RequestMeter
 from app.request_body import BodyReader
+from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
@@ -92,7 +93,7 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
     directory = SnapshotDirectory(settings.snapshots_path())
     limits = settings.limits()
     meter = RequestMeter()
-    reader = BodyReader(limits.body_bytes)
+    reader = BodyReader(limits.body_bytes, seconds=settings.body_seconds)
     app.state.settings = settings
     app.state.hub = hub
     app.state.keys = keys
@@ -104,7 +105,8 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
     hot_path = HotPath(hub, limits, reader)
     admission = Admission(keys)
     app.state.direct = DirectPath(hub, limits, admission, meter)
-    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter)
+    room = RequestRoom(settings.limit_requests)
+    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter, room=room)
     return app
 
 

@@ -77,8 +77,26 @@ CATALOGUE: dict[str, Kind] = {
         404, "There is no such snapshot", "GET /admin/snapshots lists the model's."
     ),
     "method-not-allowed": Kind(405, "The page has other methods", "See the Allow header."),
+    "head-timeout": Kind(
+        408, "The head did not arrive in time", "Send the whole head at once, or connect later."
+    ),
     "body-timeout": Kind(408, "The body did not arrive in time", "Send it faster, or in parts."),
     "conflict": Kind(409, "The state does not allow this", "Read the detail, then decide."),
+    "model-exists": Kind(409, "A model has that name", "PATCH changes it; DELETE removes it."),
+    "memory-limit": Kind(
+        409, "The model would not fit", "Raise memory_limit, or choose a smaller table."
+    ),
+    "not-hosted": Kind(
+        409, "This process does not host the model", "Ask one that does; see the setting models."
+    ),
+    "skip-refused": Kind(
+        409, "The entry cannot be skipped", "A checkpoint holds what it says; nothing is stuck."
+    ),
+    "not-stuck": Kind(
+        409, "Nothing is to be skipped there", "/stats names the position that cannot be read."
+    ),
+    "configured-meanwhile": Kind(409, "Another change came first", "Look, and try again."),
+    "restored-meanwhile": Kind(409, "Another restore came first", "Look, and try again."),
     "not-live": Kind(409, "This cannot change in a live model", "Make a new model for it."),
     "snapshot-exists": Kind(
         409, "A snapshot has that name", "Choose another name, or delete the older one first."
@@ -88,6 +106,18 @@ CATALOGUE: dict[str, Kind] = {
     "wrong-host": Kind(
         421, "The Host header is not this server's", "Without keys only loopback names are served."
     ),
+    "too-many-connections": Kind(
+        429, "The address has too many connections", "Close some, or keep and use them again."
+    ),
+    "rate-exceeded": Kind(
+        429, "The key learns too fast", "Wait as long as Retry-After says; nothing was learned."
+    ),
+    "share-exceeded": Kind(
+        429,
+        "The key has its share of what is learned",
+        "It may go on when other keys have learned; nothing was learned.",
+    ),
+    "head-too-large": Kind(431, "The head is too large", "Send fewer and shorter fields."),
     "bad-example": Kind(
         422, "An example breaks a rule", "`row` and `pointer` say which; nothing was learned."
     ),

@@ -21,6 +21,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from app.connection_guard import ConnectionGuard
+
 if TYPE_CHECKING:
     from app.direct_path import DirectPath
 
@@ -60,8 +62,9 @@ class Progress:
 class Switch:
     """An ASGI application that answers by itself until `application` is set."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, guard: ConnectionGuard | None = None) -> None:
         self._progress = progress
+        self.guard = guard or ConnectionGuard()
         self.application: Application | None = None
         self.direct: DirectPath | None = None  # what the protocol may answer by itself
 
