@@ -209,7 +209,8 @@ class GuardedProtocol(JoiningProtocol):
         if running is not None and not running.response_complete:
             running.disconnected = True  # the application is told that nobody is there
             running.message_event.set()
-        if running is None or running.response_complete or not running.response_started:
+        begun = running is not None and running is self.cycle and running.response_started
+        if not begun or self._is_whole:  # else it has its reply, or a part of it
             self.transport.write(refusal_bytes(self.server_state.default_headers, refusal))
         self.transport.close()
 

@@ -64,7 +64,7 @@ class Switch:
 
     def __init__(self, progress: Progress, guard: ConnectionGuard | None = None) -> None:
         self._progress = progress
-        self.guard = guard or ConnectionGuard()
+        self.guard = guard if guard is not None else ConnectionGuard()
         self.application: Application | None = None
         self.direct: DirectPath | None = None  # what the protocol may answer by itself
 
