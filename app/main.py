@@ -90,7 +90,7 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
         settings.keys.get_secret_value() if settings.keys is not None else None,
         settings.keys_file,
     )
-    directory = SnapshotDirectory(settings.snapshots_path())
+    directory = SnapshotDirectory(settings.snapshots_path(), hub.require_room)
     limits = settings.limits()
     meter = RequestMeter()
     reader = BodyReader(limits.body_bytes, seconds=settings.body_seconds)
