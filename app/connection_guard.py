@@ -69,9 +69,7 @@ BODY_TIMEOUT = Refusal(
 HEAD_TOO_LARGE = Refusal(
     "head-too-large", 431, "The head is too large", "the head has too many bytes or fields"
 )
-BUSY = Refusal(
-    "busy", 503, "Too much is in flight", "there are as many connections as may be", 1
-)
+BUSY = Refusal("busy", 503, "Too much is in flight", "there are as many connections as may be", 1)
 TOO_MANY_CONNECTIONS = Refusal(
     "too-many-connections",
     429,

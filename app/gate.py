@@ -22,8 +22,8 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admission import Admission
-from app.auth import Key
 from app.hot_path import HotPath
+from app.key_lines import Key
 from app.problems import Problem, send_problem
 from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS

@@ -32,6 +32,7 @@ from app.errors import (
     ModelNotFound,
     RedisAway,
     ServerRefused,
+    Throttled,
     Unavailable,
     not_durable,
 )
@@ -224,6 +225,8 @@ def problem_from(error: ClickfoldError) -> Problem:
         return Problem(slug, error.detail, row=error.row, pointer=error.pointer)
     if isinstance(error, Unavailable):
         return _unavailable(error)
+    if isinstance(error, Throttled):
+        return Problem(error.slug, error.detail, retry_after=error.retry_after)
     if isinstance(error, Conflict):
         return Problem(error.slug, error.detail, status=409)
     if isinstance(error, LogError):

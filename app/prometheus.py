@@ -116,6 +116,7 @@ class _Models(Collector):
     def collect(self) -> Iterable[Metric]:
         """Every family, also those without a sample, so that the set of names never changes."""
         yield self._positions()
+        yield self._by_key()
         for statistic, (name, text) in GAUGES.items():
             yield self._filled(GaugeMetricFamily(name, text, labels=["model"]), statistic)
         for statistic, (name, text) in COUNTERS.items():
@@ -128,6 +129,15 @@ class _Models(Collector):
             _, _, seq = str(stats.get("position", "")).rpartition("-")
             if seq.isdigit():
                 family.add_metric([str(stats["model"])], float(seq))
+        return family
+
+    def _by_key(self) -> Metric:
+        """By the names of keys in the keys' lines; all others are `other`."""
+        text = "Examples learned, by key, since this process loaded the model"
+        family = CounterMetricFamily("clickfold_key_examples", text, labels=["model", "key"])
+        for stats in self._stats:
+            for key, examples in stats.get("key_examples", {}).items():
+                family.add_metric([str(stats["model"]), key], examples)
         return family
 
     def _filled(

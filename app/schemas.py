@@ -161,6 +161,9 @@ class StatsReply(BaseModel):
     deduplication_window_seconds: float | None
     durability: str
     stale_seconds: float
+    authors: dict[str, Any] = Field(
+        description="which key wrote what, as folded here since a position"
+    )
     config: dict[str, Any]
 
 
