@@ -47,6 +47,7 @@ DECODE_THREADS = 1  # with more of them the event loop waits longer for the inte
 MIN_POSITION_SECONDS = 5.0
 IDEMPOTENCY_KEY_CHARS = 256
 EXPLAINED_ROWS_MAX = 100
+QUERY_FIELDS_MAX = 16
 OK = 200
 
 
@@ -231,7 +232,7 @@ def query_options(scope: Scope, allowed: tuple[str, ...]) -> dict[str, str]:
             keep_blank_values=True,
             strict_parsing=True,
             errors="strict",
-            max_num_fields=16,
+            max_num_fields=QUERY_FIELDS_MAX,
         )
     except ValueError:
         raise Problem("bad-query", "the query cannot be read") from None
