@@ -149,6 +149,9 @@ CATALOGUE: dict[str, Kind] = {
     "redis-refuses": Kind(
         503, "Redis refuses to write", "The detail has its reason; /learn resumes by itself."
     ),
+    "snapshot-store-differs": Kind(
+        503, "The replicas have different snapshot directories", "Give all of them the same one."
+    ),
     "log-full": Kind(503, "The log is full", "A checkpoint is making room; send again later."),
 }
 
