@@ -239,7 +239,7 @@ class ServiceThread:
         config = default_config(self._settings.config)
         await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
-        application.state.guard = self._guard
+        application.state.meter.guard = self._guard
         application.state.key_file.changed = self._guard.forget_heads
         self._watching = asyncio.create_task(application.state.key_file.watch())
         self._switch.application = application
