@@ -137,6 +137,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "no-space": Kind(507, "The disk is full", "Delete snapshots, or give the directory room."),
     "starting": Kind(503, "The service is starting", "/readyz says what it is doing."),
+    "stopping": Kind(
+        503, "The service is stopping", "Send again, to another replica or a little later."
+    ),
     "busy": Kind(503, "Too much is in flight", "Send again a little later."),
     "position-not-reached": Kind(
         503, "This replica has not folded that far", "Send again; nothing is lost."
