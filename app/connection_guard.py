@@ -30,6 +30,7 @@ SWEEP_SECONDS = 0.5
 PIPELINED_MAX = 256  # requests of one connection that wait for the one before them
 # What a body may take beyond body_seconds: the time of its bytes at this rate (snapshot files).
 BODY_BYTES_PER_SECOND = 64 << 10
+STOPPING_SECONDS = 2.0  # for the rest of a body, when the service stops
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,7 @@ BODY_TIMEOUT = Refusal(
 HEAD_TOO_LARGE = Refusal(
     "head-too-large", 431, "The head is too large", "the head has too many bytes or fields"
 )
-BUSY = Refusal(
-    "busy", 503, "Too much is in flight", "there are as many connections as may be", 1
-)
+BUSY = Refusal("busy", 503, "Too much is in flight", "there are as many connections as may be", 1)
 TOO_MANY_CONNECTIONS = Refusal(
     "too-many-connections",
     429,
@@ -79,7 +78,12 @@ TOO_MANY_CONNECTIONS = Refusal(
     "close some, or keep and use them again",
     1,
 )
-REFUSALS = (BAD_REQUEST, HEAD_TIMEOUT, BODY_TIMEOUT, HEAD_TOO_LARGE, BUSY, TOO_MANY_CONNECTIONS)
+STOPPING = Refusal(
+    "stopping", 503, "The service is stopping", "the rest of the body did not come any more", 1
+)
+REFUSALS = (
+    BAD_REQUEST, HEAD_TIMEOUT, BODY_TIMEOUT, HEAD_TOO_LARGE, BUSY, TOO_MANY_CONNECTIONS, STOPPING,
+)  # fmt: skip
 
 
 class Connection(Protocol):

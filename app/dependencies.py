@@ -11,9 +11,10 @@ from typing import Annotated, Any, cast
 import msgspec
 from fastapi import Depends, Path, Request
 
-from app.auth import Key, KeyRing
+from app.auth import KeyRing
 from app.gate import KEY_IN_SCOPE
 from app.hub import Hub
+from app.key_lines import Key
 from app.names import DEFAULT_MODEL, NAME_PATTERN, is_name
 from app.problems import Problem
 from app.prometheus import RequestMeter

@@ -24,12 +24,13 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from app.admission import Admission
-from app.auth import Key
 from app.group import LearnOutcome
 from app.hot_path import FAILED, OK, learn_problem, learn_reply, replied, submitted
 from app.hub import Hub
 from app.ingest import Decoded, UnsupportedMediaType, decode_json, plain_features
 from app.ingest.content import media_type
+from app.key_lines import Key
+from app.learning_budget import LearningBudgets
 from app.problems import PROBLEM_JSON, Problem
 from app.prometheus import RequestMeter
 from app.replica import ModelReplica
@@ -72,8 +73,16 @@ class DirectRoute:
 class DirectPath:
     """The direct way of a process, over the models of a hub."""
 
-    def __init__(self, hub: Hub, limits: Limits, admission: Admission, meter: RequestMeter) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        admission: Admission,
+        meter: RequestMeter,
+        budgets: LearningBudgets,
+    ) -> None:
         self._hub = hub
+        self._budgets = budgets
         self._limits = limits
         self._admission = admission
         self._meter = meter
@@ -136,6 +145,7 @@ class DirectPath:
             replica.refuse_learn()
             seed = replica.require_model().config.hash_seed
             decoded = Decoded(decode_json(body, self._limits, seed, require_labels=True), body)
+            self._budgets.spend(route.key, decoded.batch.rows, replica.authors)
             done = submitted(replica, decoded, seed, None, route.key)
         except ClickfoldError:
             return False

@@ -7,6 +7,8 @@ connection is closed.
     GET / HTTP/1.1 ... the rest is missing        408 head-timeout
     a head of more bytes or fields than may be    431 head-too-large
     bytes that are no HTTP                        400 bad-request
+    a body that does not end when the service
+    stops                                         503 stopping; a live stream is just closed
     more connections than may be                  503 busy, 429 too-many-connections
     a reply that is not taken                     the connection is broken off
 
@@ -32,12 +34,15 @@ from app.connection_guard import (
     HEAD_TIMEOUT,
     HEAD_TOO_LARGE,
     PIPELINED_MAX,
+    STOPPING,
+    STOPPING_SECONDS,
     Refusal,
 )
 from app.http_protocol import JoiningProtocol
 from app.starting import Switch
 
-CHUNK_OVERHEAD = 4  # bytes between the name and the value of a field, and after it
+FIELD_OVERHEAD = 4  # bytes between the name and the value of a field, and after it
+LIVE = "clickfold.live"  # in the scope of a request whose reply has no end of its own
 
 
 class GuardedProtocol(JoiningProtocol):
@@ -60,6 +65,7 @@ class GuardedProtocol(JoiningProtocol):
         self._running: RequestResponseCycle | None = None
         self._refusal = BAD_REQUEST  # of the head that is being parsed
         self._is_broken = False  # what comes now is nonsense, and not looked at
+        self._stopping_at: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
@@ -100,7 +106,7 @@ class GuardedProtocol(JoiningProtocol):
 
     def on_headers_complete(self) -> None:
         """The end of a head; what is raised here becomes the refusal."""
-        size = len(self.url) + sum(len(n) + len(v) + CHUNK_OVERHEAD for n, v in self.headers)
+        size = len(self.url) + sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in self.headers)
         if size > self._limits.head_bytes or len(self.headers) > self._limits.head_fields:
             self._refusal = HEAD_TOO_LARGE
             raise ValueError("the head is too large")
@@ -165,11 +171,24 @@ class GuardedProtocol(JoiningProtocol):
             if elapsed > limits.head_seconds:
                 self._refusal = self._guard.count(HEAD_TIMEOUT)
                 self._end()
+        elif self._stopping_at is not None and now - self._stopping_at > STOPPING_SECONDS:
+            self._refusal = self._guard.count(STOPPING)
+            self._end()
         else:
             most = limits.head_seconds + limits.body_seconds
             if elapsed > most + self._received / BODY_BYTES_PER_SECOND:
                 self._refusal = self._guard.count(BODY_TIMEOUT)
                 self._end()
+
+    def shutdown(self) -> None:
+        """The server stops: finish what has begun, but for what would never end."""
+        self._stopping_at = self.loop.time()
+        super().shutdown()
+        running = self._running
+        if running is not None and not running.response_complete and LIVE in running.scope:
+            running.disconnected = True
+            running.message_event.set()
+            self.transport.close()
 
     def dismiss(self) -> None:
         """End the connection to make room for another."""

@@ -32,6 +32,7 @@ from app.errors import (
     ModelNotFound,
     RedisAway,
     ServerRefused,
+    Throttled,
     Unavailable,
     not_durable,
 )
@@ -136,6 +137,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "no-space": Kind(507, "The disk is full", "Delete snapshots, or give the directory room."),
     "starting": Kind(503, "The service is starting", "/readyz says what it is doing."),
+    "stopping": Kind(
+        503, "The service is stopping", "Send again, to another replica or a little later."
+    ),
     "busy": Kind(503, "Too much is in flight", "Send again a little later."),
     "position-not-reached": Kind(
         503, "This replica has not folded that far", "Send again; nothing is lost."
@@ -147,6 +151,9 @@ CATALOGUE: dict[str, Kind] = {
     "redis-away": Kind(503, "Redis does not answer", "/learn resumes by itself when it does."),
     "redis-refuses": Kind(
         503, "Redis refuses to write", "The detail has its reason; /learn resumes by itself."
+    ),
+    "snapshot-store-differs": Kind(
+        503, "The replicas have different snapshot directories", "Give all of them the same one."
     ),
     "log-full": Kind(503, "The log is full", "A checkpoint is making room; send again later."),
 }
@@ -224,6 +231,8 @@ def problem_from(error: ClickfoldError) -> Problem:
         return Problem(slug, error.detail, row=error.row, pointer=error.pointer)
     if isinstance(error, Unavailable):
         return _unavailable(error)
+    if isinstance(error, Throttled):
+        return Problem(error.slug, error.detail, retry_after=error.retry_after)
     if isinstance(error, Conflict):
         return Problem(error.slug, error.detail, status=409)
     if isinstance(error, LogError):

@@ -69,6 +69,7 @@ class ServiceThread:
         self._redis_url: Future[str] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._may_interrupt = True
         self._stopping = threading.Event()
         self._hub: Hub | None = None
@@ -179,6 +180,8 @@ class ServiceThread:
                 starting.cancel()
             await asyncio.wait({starting})
             self._note_failed_start()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._hub is not None:
             self._progress.begin("writing the last checkpoint")
             await self._hub.close()
@@ -236,7 +239,9 @@ class ServiceThread:
         config = default_config(self._settings.config)
         await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
-        application.state.guard = self._guard
+        application.state.meter.guard = self._guard
+        application.state.key_file.changed = self._guard.forget_heads
+        self._watching = asyncio.create_task(application.state.key_file.watch())
         self._switch.application = application
         self._switch.direct = application.state.direct
         for replica in hub.loaded():
