@@ -191,7 +191,7 @@ class Application:
 
 async def _attack(count: int, seed: int, folder: Path) -> dict[str, Any]:
     with EmbeddedServer.start(folder / "redis", "bundled", "fsync") as server:
-        async with running(server.url, folder) as service:
+        async with running(server.url, folder, memory_limit=64 << 20) as service:
             for model in MODELS[1:]:
                 await service.hub.create(model, dict(SMALL))
             keyed = load_settings(
