@@ -22,7 +22,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,9 +32,10 @@ from app.errors import Conflict
 from app.failpoints import failpoint
 from app.names import is_name
 from app.problems import Problem
+from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadSnapshot
 from ftrl_core.model import Model
-from ftrl_core.snapshot_file import Header, read_header, read_snapshot
+from ftrl_core.snapshot_file import Header, any_size, read_header, read_snapshot
 
 SUFFIX = ".cfs"
 PART_SUFFIX = ".part"
@@ -112,10 +113,13 @@ class SnapshotDirectory:
             size = os.fstat(file.fileno()).st_size
             return Description(model, name, size, read_header(file))
 
-    def load(self, model: str, name: str) -> tuple[Header, Model]:
-        """The snapshot's header and model, every byte verified. Problem 404, BadSnapshot."""
+    def load(
+        self, model: str, name: str, accept: Callable[[ModelConfig], None] = any_size
+    ) -> tuple[Header, Model]:
+        """The snapshot's header and model, every byte verified. Problem 404, BadSnapshot, and what
+        `accept` raises for a configuration."""
         with self.open(model, name) as file:
-            return read_snapshot(file)
+            return read_snapshot(file, accept)
 
     def open(self, model: str, name: str) -> BinaryIO:
         """The file, for reading. Problem 404 when there is none."""
@@ -194,11 +198,11 @@ class Upload:
         self._file.write(piece)
         self.size += len(piece)
 
-    def verify(self) -> None:
+    def verify(self, accept: Callable[[ModelConfig], None] = any_size) -> None:
         """Read the whole file as a snapshot; BadSnapshot says what is wrong with it."""
         self._file.flush()
         self._file.seek(0)
-        read_snapshot(self._file)
+        read_snapshot(self._file, accept)
 
     def publish(self) -> Description:
         """Sync the file and give it its name. Conflict when another came first."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -32,11 +32,12 @@ from ftrl_core.errors import BadConfig, BadSnapshot
 from ftrl_core.hashing import xxh64
 from ftrl_core.loader import fill_state
 from ftrl_core.model import Model
-from ftrl_core.position import Position
+from ftrl_core.position import SEQ_MAX, Position
 
 MAGIC = b"CFSNAP1\n"
 SEAL, PAGE, SEGMENT, END = range(4)
 HEADER_MAX = 1 << 20
+WORD_MAX = 128  # bytes of a name, a digest, an incarnation
 SEGMENT_MAX = 64 << 20
 _FRAME = struct.Struct("<BIII")
 
@@ -98,9 +99,19 @@ def read_header(file: BinaryIO) -> Header:
     return _Reader(file).header
 
 
-def read_snapshot(file: BinaryIO) -> tuple[Header, Model]:
-    """The header and the model at the snapshot's position; BadSnapshot says what is wrong."""
+def any_size(_config: ModelConfig) -> None:
+    """Every configuration is welcome."""
+
+
+def read_snapshot(
+    file: BinaryIO, accept: Callable[[ModelConfig], None] = any_size
+) -> tuple[Header, Model]:
+    """The header and the model at the snapshot's position; BadSnapshot says what is wrong.
+
+    `accept` is asked before the table is made, and may raise: a header can name any size.
+    """
     reader = _Reader(file)
+    accept(reader.header.config)
     model = Model(reader.header.config)
     segments: dict[int, bytes] = {}
     count = 0
@@ -187,13 +198,26 @@ def _read_header(text: bytes) -> Header:
         return Header(
             ModelConfig.from_dict(fields["config"]),
             Position.parse(fields["position"]),
-            fields["digest"],
-            fields["incarnation"],
-            fields["name"],
-            int(fields["created_ms"]),
-            int(fields["examples"]),
+            _word(fields["digest"]),
+            _word(fields["incarnation"]),
+            _word(fields["name"]),
+            _count(fields["created_ms"]),
+            _count(fields["examples"]),
         )
     except BadConfig as error:
         raise BadSnapshot(f"the snapshot's configuration is not known: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadSnapshot("the snapshot's header cannot be read") from error
+
+
+def _word(value: object) -> str:
+    """A name, a digest or an incarnation: what is shown must be writable everywhere."""
+    if not isinstance(value, str) or len(value.encode()) > WORD_MAX:  # half a pair: ValueError
+        raise ValueError("not a word")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= SEQ_MAX:
+        raise ValueError("not a count")
+    return value
