@@ -10,6 +10,7 @@ from app.ingest.arrow import decode_arrow
 from app.ingest.bodies import decode_json, decode_ndjson
 from app.ingest.content import (
     ARROW,
+    JSON_TEXT,
     MSGPACK,
     PACKED,
     VW_TEXT,
@@ -23,8 +24,8 @@ from app.ingest.vw import decode_vw
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.limits import Limits
 
-_DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
-    "application/json": decode_json,
+DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
+    JSON_TEXT: decode_json,
     "application/x-ndjson": decode_ndjson,
     ARROW: decode_arrow,
     MSGPACK: decode_msgpack,
@@ -70,9 +71,9 @@ def decode_body(
     Raises UnsupportedMediaType (before the body is looked at), BadBody, BadExample or TooLarge.
     """
     kind = media_type(content_type)
-    decoder = _DECODERS.get(kind)
+    decoder = DECODERS.get(kind)
     if decoder is None:
-        raise UnsupportedMediaType("the Content-Type must be " + " or ".join(_DECODERS))
+        raise UnsupportedMediaType("the Content-Type must be " + " or ".join(DECODERS))
     plain = decompressed(content_encoding, body, limits)
     if kind == VW_TEXT and id_from_tag:
         decoder = partial(decode_vw, id_from_tag=True)
