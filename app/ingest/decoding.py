@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 from app.ingest.arrow import decode_arrow
 from app.ingest.bodies import decode_json, decode_ndjson
@@ -21,6 +22,7 @@ from app.ingest.content import (
 from app.ingest.msgpack import decode_msgpack
 from app.ingest.packed import decode_packed
 from app.ingest.vw import decode_vw
+from ftrl_core import columns
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.limits import Limits
 
@@ -84,6 +86,8 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
     warm_up_json()
     warm_up_vw()
+    if find_spec("pyarrow") is not None:
+        columns.warm_up()
 
 
 def warm_up_json() -> None:
