@@ -80,9 +80,7 @@ def place_items(
 def warm_up() -> None:
     """Compile, or load from the cache, the kernels above, for arguments as they will be."""
     offsets, body = frozen(np.array([0, 1], np.int64)), frozen(np.zeros(8, np.uint8))
+    place, name, value = np.zeros(1, np.int64), np.zeros(1, np.uint32), np.zeros(1, np.float32)
     hashes = hash_texts(offsets, body, 1, 8)
-    names, zero = np.zeros(1, np.uint32), np.zeros(1, np.int64)
-    hash_text_columns(body, zero, zero, names, 1, 8)
-    place_items(
-        zero, 1, hashes, np.zeros(1, np.float32), zero, names, hashes, np.zeros(1, np.float32)
-    )
+    hash_text_columns(body, place, place, name, 1, 8)
+    place_items(place, 1, hashes, value, place, name, hashes, value)
