@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 
+import msgspec
+
 from app.ingest.arrow import decode_arrow
 from app.ingest.bodies import decode_json, decode_ndjson
 from app.ingest.content import (
@@ -86,8 +88,15 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
     warm_up_json()
     warm_up_vw()
+    for require_labels in (True, False):
+        for body in (_WARM_UP_BODY, _WARM_UP_PLAIN):
+            decode_msgpack(_msgpack_of(body), _DEFAULT_LIMITS, 0, require_labels)
     if find_spec("pyarrow") is not None:
         columns.warm_up()
+
+
+def _msgpack_of(body: bytes) -> bytes:
+    return msgspec.msgpack.encode(msgspec.json.decode(body))
 
 
 def warm_up_json() -> None:
