@@ -24,13 +24,14 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from app.admission import Admission
-from app.auth import Key
 from app.group import LearnOutcome
 from app.hot_path import FAILED, OK, learn_problem, learn_reply, replied, submitted
 from app.hub import Hub
 from app.ingest import Decoded, UnsupportedMediaType, plain_features
 from app.ingest.content import JSON_TEXT, media_type
 from app.ingest.decoding import DECODERS
+from app.key_lines import Key
+from app.learning_budget import LearningBudgets
 from app.problems import PROBLEM_JSON, Problem
 from app.prometheus import RequestMeter
 from app.replica import ModelReplica
@@ -74,8 +75,16 @@ class DirectRoute:
 class DirectPath:
     """The direct way of a process, over the models of a hub."""
 
-    def __init__(self, hub: Hub, limits: Limits, admission: Admission, meter: RequestMeter) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        admission: Admission,
+        meter: RequestMeter,
+        budgets: LearningBudgets,
+    ) -> None:
         self._hub = hub
+        self._budgets = budgets
         self._limits = limits
         self._admission = admission
         self._meter = meter
@@ -142,6 +151,7 @@ class DirectPath:
             seed = replica.require_model().config.hash_seed
             decode = DECODERS[route.kind]
             decoded = Decoded(decode(body, self._limits, seed, True), body, route.kind)
+            self._budgets.spend(route.key, decoded.batch.rows, replica.authors)
             done = submitted(replica, decoded, seed, None, route.key)
         except ClickfoldError:
             return False
