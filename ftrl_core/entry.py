@@ -226,11 +226,15 @@ class _Sections:
 
     def take(self, dtype: Any, count: int) -> npt.NDArray[Any]:
         size = np.dtype(dtype).itemsize * count
-        if self._at + size > self._end:
-            raise BadEntry("a section of the payload is longer than the payload")
+        self.require(size)
         array = np.frombuffer(self._payload, dtype, count, self._at)
         self._at += size
         return array
+
+    def require(self, size: int) -> None:
+        """So many bytes are left at least."""
+        if self._at + size > self._end:
+            raise BadEntry("a section of the payload is longer than the payload")
 
     def finish(self) -> None:
         if self._at != self._end:
@@ -240,6 +244,7 @@ class _Sections:
 def _decode_examples(payload: bytes, flags: int, counts: Sequence[int]) -> ExamplesEntry:
     rows, requests, schemas, fields, hashes, numbers = counts
     cut = _Sections(payload)
+    cut.require(rows)  # a label each: before an array of that many is made
     table = cut.take(_REQUEST, requests)
     ids = cut.take(np.uint64, rows) if flags & HAS_IDS else np.zeros(rows, np.uint64)
     value_hashes = cut.take(np.uint32, hashes)
