@@ -92,7 +92,7 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
         settings.keys_file,
     )
     keys = key_file.ring
-    directory = SnapshotDirectory(settings.snapshots_path())
+    directory = SnapshotDirectory(settings.snapshots_path(), hub.require_room)
     limits = settings.limits()
     meter = RequestMeter()
     reader = BodyReader(limits.body_bytes, seconds=settings.body_seconds)

@@ -23,7 +23,7 @@ from app.dependencies import (
     documented_model,
 )
 from app.errors import Conflict
-from app.hub import Hub, memory_bytes
+from app.hub import memory_bytes
 from app.key_lines import Key
 from app.names import NAME_RULE, is_name
 from app.problems import Problem
@@ -122,7 +122,7 @@ async def make_model(
     if source is None:
         replica, created = await hub.create(name, given)
     else:
-        restored = await _snapshot_model(hub, snapshots, key, source, given)
+        restored = await _snapshot_model(snapshots, key, source, given)
         replica, created = await hub.create(name, {}, from_model=restored)
     return json_reply(_described(replica), _CREATED if created else _OK)
 
@@ -168,14 +168,14 @@ def _live_config(config: ModelConfig, changes: dict[str, Any]) -> ModelConfig:
 
 
 async def _snapshot_model(
-    hub: Hub, snapshots: SnapshotDirectory, key: Key, source: object, given: dict[str, Any]
+    snapshots: SnapshotDirectory, key: Key, source: object, given: dict[str, Any]
 ) -> Model:
     parts = source.split("/") if isinstance(source, str) else []
     if given or len(parts) != 2 or not all(is_name(part) for part in parts):
         raise Problem("bad-config", "from_snapshot is `model/name`, and stands alone")
     if not key.may_use(parts[0]):
         raise Problem("scope-missing", "the key is not for the snapshot's model")
-    _, restored = await asyncio.to_thread(snapshots.load, parts[0], parts[1], hub.require_room)
+    _, restored = await asyncio.to_thread(snapshots.load, *parts)
     return restored
 
 

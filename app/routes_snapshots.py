@@ -17,8 +17,7 @@ from typing import Any, BinaryIO
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.dependencies import HubOf, ModelName, ObjectOf, ReplicaOf, SnapshotName, SnapshotsOf
-from app.hub import Hub
+from app.dependencies import ModelName, ObjectOf, ReplicaOf, SnapshotName, SnapshotsOf
 from app.names import NAME_RULE, is_name
 from app.problems import Problem
 from app.replies import json_reply
@@ -138,7 +137,7 @@ async def download_snapshot(
     openapi_extra={"requestBody": {"required": True, "content": _FILE}},
 )
 async def upload_snapshot(
-    request: Request, hub: HubOf, snapshots: SnapshotsOf, model: ModelName, name: SnapshotName
+    request: Request, snapshots: SnapshotsOf, model: ModelName, name: SnapshotName
 ) -> Response:
     """Store a snapshot file; refused, with the reason, unless every byte of it verifies."""
     _check_name(name)
@@ -150,7 +149,7 @@ async def upload_snapshot(
             if upload.size + len(piece) > UPLOAD_BYTES_MAX:
                 raise _too_large()
             await asyncio.to_thread(upload.write, piece)
-        described = await asyncio.to_thread(_publish, upload, hub)
+        described = await asyncio.to_thread(_publish, upload)
     except OSError as error:
         raise _disk_problem(error) from error
     finally:
@@ -165,10 +164,10 @@ async def upload_snapshot(
     responses=problems(404, 409, 422, 503),
 )
 async def restore_snapshot(
-    hub: HubOf, snapshots: SnapshotsOf, replica: ReplicaOf, name: SnapshotName
+    snapshots: SnapshotsOf, replica: ReplicaOf, name: SnapshotName
 ) -> Response:
     """Verify the whole file, then switch every replica to it at one position."""
-    header, restored = await asyncio.to_thread(snapshots.load, replica.name, name, hub.require_room)
+    header, restored = await asyncio.to_thread(snapshots.load, replica.name, name)
     position = await replica.restore(restored)
     return json_reply(
         {
@@ -180,8 +179,8 @@ async def restore_snapshot(
     )
 
 
-def _publish(upload: Upload, hub: Hub) -> dict[str, Any]:
-    upload.verify(hub.require_room)
+def _publish(upload: Upload) -> dict[str, Any]:
+    upload.verify()
     return upload.publish().to_dict()
 
 

@@ -22,9 +22,11 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from ftrl_core.checkpoint import Cut, page_checksum
 from ftrl_core.config import ModelConfig
@@ -32,13 +34,13 @@ from ftrl_core.errors import BadConfig, BadSnapshot
 from ftrl_core.hashing import xxh64
 from ftrl_core.loader import fill_state
 from ftrl_core.model import Model
-from ftrl_core.position import SEQ_MAX, Position
+from ftrl_core.position import Position
 
 MAGIC = b"CFSNAP1\n"
 SEAL, PAGE, SEGMENT, END = range(4)
 HEADER_MAX = 1 << 20
-WORD_MAX = 128  # bytes of a name, a digest, an incarnation
 SEGMENT_MAX = 64 << 20
+TEXT_MAX = 256  # characters of a digest, an incarnation, a name
 _FRAME = struct.Struct("<BIII")
 
 
@@ -99,19 +101,9 @@ def read_header(file: BinaryIO) -> Header:
     return _Reader(file).header
 
 
-def any_size(_config: ModelConfig) -> None:
-    """Every configuration is welcome."""
-
-
-def read_snapshot(
-    file: BinaryIO, accept: Callable[[ModelConfig], None] = any_size
-) -> tuple[Header, Model]:
-    """The header and the model at the snapshot's position; BadSnapshot says what is wrong.
-
-    `accept` is asked before the table is made, and may raise: a header can name any size.
-    """
+def read_snapshot(file: BinaryIO) -> tuple[Header, Model]:
+    """The header and the model at the snapshot's position; BadSnapshot says what is wrong."""
     reader = _Reader(file)
-    accept(reader.header.config)
     model = Model(reader.header.config)
     segments: dict[int, bytes] = {}
     count = 0
@@ -134,6 +126,9 @@ def read_snapshot(
 def _put_page(model: Model, index: int, content: bytes, seq: int) -> None:
     if index >= model.table.page_count or len(content) != model.table.page_bytes:
         raise BadSnapshot("a page is not one of the table's")
+    records = np.frombuffer(content, np.float32).reshape(-1, 2, model.table.lanes)
+    if not np.isfinite(records).all() or (records[:, 1] < 0).any():
+        raise BadSnapshot("a coefficient is not a number that a model can have")
     model.table.put(index, content, seq, page_checksum(content))
 
 
@@ -198,9 +193,9 @@ def _read_header(text: bytes) -> Header:
         return Header(
             ModelConfig.from_dict(fields["config"]),
             Position.parse(fields["position"]),
-            _word(fields["digest"]),
-            _word(fields["incarnation"]),
-            _word(fields["name"]),
+            _text(fields["digest"]),
+            _text(fields["incarnation"]),
+            _text(fields["name"]),
             _count(fields["created_ms"]),
             _count(fields["examples"]),
         )
@@ -210,14 +205,15 @@ def _read_header(text: bytes) -> Header:
         raise BadSnapshot("the snapshot's header cannot be read") from error
 
 
-def _word(value: object) -> str:
-    """A name, a digest or an incarnation: what is shown must be writable everywhere."""
-    if not isinstance(value, str) or len(value.encode()) > WORD_MAX:  # half a pair: ValueError
-        raise ValueError("not a word")
+def _text(value: object) -> str:
+    """A string that UTF-8 can hold: JSON can say half a surrogate pair."""
+    if not isinstance(value, str) or len(value) > TEXT_MAX:
+        raise TypeError("no text")
+    value.encode()
     return value
 
 
 def _count(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value <= SEQ_MAX:
-        raise ValueError("not a count")
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError("no count")
     return value
