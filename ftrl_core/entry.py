@@ -256,15 +256,20 @@ def _decode_examples(payload: bytes, flags: int, counts: Sequence[int]) -> Examp
     kinds = cut.take(np.uint8, fields)
     labels = cut.take(np.uint8, rows)
     cut.finish()
-    _check_small_sections(table, weights, labels, rows)
+    _check_small_sections(table, weights if flags & HAS_WEIGHTS else None, labels, rows)
     expanded = expand_rows(sizes, names, kinds, row_schema, value_hashes, values)
     return ExamplesEntry(ExampleBatch(*expanded, labels, weights, ids), table)
 
 
 def _check_small_sections(
-    table: Requests, weights: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], rows: int
+    table: Requests,
+    weights: npt.NDArray[np.float32] | None,
+    labels: npt.NDArray[np.uint8],
+    rows: int,
 ) -> None:
     if int(table["rows"].sum()) != rows:
         raise BadEntry("the requests' rows are not the entry's rows")
-    if not ((weights >= 0) & (weights <= WEIGHT_MAX)).all() or (labels > 1).any():
-        raise BadEntry("a weight or a label is out of range")
+    if weights is not None and not ((weights >= 0) & (weights <= WEIGHT_MAX)).all():
+        raise BadEntry("a weight is out of range")
+    if labels.max(initial=0) > 1:
+        raise BadEntry("a label is out of range")

@@ -19,6 +19,7 @@ import zstandard
 from ftrl_core.errors import BadBody, ClickfoldError, TooLarge
 from ftrl_core.limits import Limits
 
+JSON_TEXT = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 MSGPACK = "application/msgpack"
 PACKED = "application/x-clickfold-batch"

@@ -256,16 +256,16 @@ def test_learners_take_half_of_the_places_and_probes_need_none() -> None:
     assert predict
     assert livez
     room = RequestRoom(4)
-    for match in (learn, learn):
-        room.enter(match)
-    with pytest.raises(Exception, match="at once"):
-        room.enter(learn)
     for _ in range(2):
-        room.enter(predict)
+        room.enter(learn.route)
     with pytest.raises(Exception, match="at once"):
-        room.enter(predict)
-    room.enter(livez)
-    room.leave(learn)
+        room.enter(learn.route)
+    for _ in range(2):
+        room.enter(predict.route)
+    with pytest.raises(Exception, match="at once"):
+        room.enter(predict.route)
+    room.enter(livez.route)
+    room.leave(learn.route)
     assert (room.requests, room.learners) == (4, 1)
 
 
