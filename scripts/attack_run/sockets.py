@@ -239,7 +239,7 @@ def _attack(count: int, seed: int, folder: Path) -> dict[str, Any]:
                 faults.append(f"{model}: {examples} learned, {told} acknowledged")
         log = data.with_suffix(".log").read_text(errors="replace")
         faults += [line for line in log.splitlines() if "failed" in line or "unforeseen" in line]
-        if memory.grows():
+        if count >= LONG_RUN and memory.grows():
             faults.append("the process grows")
     return {
         "run": "attack sockets",
