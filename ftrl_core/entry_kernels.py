@@ -53,17 +53,17 @@ def _signature(start: int, end: int, names: U32, hashes: U32, values: F32) -> np
 
 @kernel
 def _same_schema(a: int, b: int, offsets: I64, names: U32, hashes: U32, values: F32) -> bool:
-    first, second = offsets[a], offsets[b]
-    count = offsets[a + 1] - first
-    if offsets[b + 1] - second != count:
+    first, second = np.uint64(offsets[a]), np.uint64(offsets[b])
+    count = np.uint64(offsets[a + 1]) - first
+    if np.uint64(offsets[b + 1]) - second != count:
         return False
-    for j in range(count):
+    different = False
+    for j in range(count):  # to its end, for that several at once are compared
         i, k = first + j, second + j
-        if names[i] != names[k]:
-            return False
-        if kind_of(names[i], hashes[i], values[i]) != kind_of(names[k], hashes[k], values[k]):
-            return False
-    return True
+        different |= names[i] != names[k]
+        kind = kind_of(names[i], hashes[i], values[i])
+        different |= kind != kind_of(names[k], hashes[k], values[k])
+    return not different
 
 
 @kernel
@@ -106,16 +106,16 @@ def assign_schemas(offsets: I64, names: U32, hashes: U32, values: F32) -> tuple[
 
 @kernel
 def _flatten(names: U32, hashes: U32, values: F32, out_hashes: U32, out_numbers: F32) -> I64:
-    h, v = 0, 0
+    h, v = np.uint64(0), np.uint64(0)  # unsigned, as in `_copy_row`
     for i in range(names.size):
         kind = kind_of(names[i], hashes[i], values[i])
         if kind != NUMBER:
             out_hashes[h] = hashes[i]
-            h += 1
+            h += np.uint64(1)
         if kind != HASH:
             out_numbers[v] = values[i]
-            v += 1
-    return np.array([h, v])
+            v += np.uint64(1)
+    return np.array([h, v], np.int64)
 
 
 @kernel
@@ -173,7 +173,7 @@ def _measure(
                 return 1
             per_schema[s, 0] += kinds[i] != NUMBER
             per_schema[s, 1] += kinds[i] != HASH
-        plain[s] = _is_plain(names, kinds, fields, fields + np.int64(sizes[s]))
+        plain[s] = _is_plain(names, kinds, fields, fields + int(np.int64(sizes[s])))
         fields += int(np.int64(sizes[s]))
     if fields != kinds.size:
         return 2
