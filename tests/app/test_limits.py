@@ -13,15 +13,9 @@ from app.limit_table import GROUPS
 from app.problems import CATALOGUE, Problem
 from app.request_body import SMALL_BYTES, BodyReader
 from app.settings import Settings
-from scripts.limits_page import PAGE, with_table
 from tests.app.http_service import running
 
 LIMITS = [limit for limits in GROUPS.values() for limit in limits]
-
-
-def test_the_page_has_the_table_of_the_code() -> None:
-    page = PAGE.read_text()
-    assert page == with_table(page), "python -m scripts.limits_page writes it anew"
 
 
 def test_every_limit_among_the_settings_is_in_the_table() -> None:
