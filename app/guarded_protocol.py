@@ -93,7 +93,7 @@ class GuardedProtocol(JoiningProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of requests, by uvicorn's own way."""
-        if self._is_broken or self.transport.is_closing():
+        if self._is_broken:
             return
         self._received += len(data)
         self._head_received += len(data)

@@ -16,7 +16,6 @@ import pytest
 
 from app.key_lines import line_of
 from app.route_table import ROUTES
-from scripts.access_page import PAGE, with_table
 from tests.app.test_server import Server, serving
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
@@ -147,8 +146,3 @@ def test_what_is_no_route(connection: http.client.HTTPConnection) -> None:
         for method in METHODS:
             statuses = [ask(connection, method, path, kind) for kind in KINDS]
             assert statuses == [401, 401, *[404] * len(KEYS)], (method, path)
-
-
-def test_the_page_has_the_table_of_the_code() -> None:
-    page = PAGE.read_text()
-    assert page == with_table(page), "python -m scripts.access_page writes it anew"
