@@ -11,9 +11,10 @@ from typing import Annotated, Any, cast
 import msgspec
 from fastapi import Depends, Path, Request
 
-from app.auth import Key, KeyRing
+from app.auth import KeyRing
 from app.gate import KEY_IN_SCOPE
 from app.hub import Hub
+from app.key_lines import Key
 from app.live_stream import LiveStreams
 from app.names import DEFAULT_MODEL, NAME_PATTERN, is_name
 from app.problems import Problem
@@ -83,7 +84,7 @@ async def object_of(request: Request) -> dict[str, Any]:
 
     Problem 413, 415 (so that no web page can send it without asking first), 400, 422.
     """
-    reader = BodyReader(OBJECT_BYTES_MAX)
+    reader = BodyReader(OBJECT_BYTES_MAX, seconds=settings_of(request).body_seconds)
     body = await reader.read(request.scope, request.receive)
     if not body:
         return {}

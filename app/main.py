@@ -28,16 +28,18 @@ from app import (
     routes_snapshots,
 )
 from app.admission import Admission
-from app.auth import load_keys
+from app.auth import KeyFile
 from app.dependencies import documented_model
 from app.direct_path import DirectPath
 from app.gate import Gate
 from app.hot_path import HotPath
 from app.hub import Hub
+from app.learning_budget import LearningBudgets
 from app.live_stream import LiveStreams
 from app.problems import Problem, problem_from, problem_reply
 from app.prometheus import RequestMeter
 from app.request_body import BodyReader
+from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
@@ -89,27 +91,31 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         swagger_ui_parameters={"tryItOutEnabled": True},
     )
-    keys = load_keys(
+    key_file = KeyFile(
         settings.keys.get_secret_value() if settings.keys is not None else None,
         settings.keys_file,
     )
-    directory = SnapshotDirectory(settings.snapshots_path())
+    keys = key_file.ring
+    directory = SnapshotDirectory(settings.snapshots_path(), hub.require_room)
     limits = settings.limits()
     meter = RequestMeter()
-    reader = BodyReader(limits.body_bytes)
+    reader = BodyReader(limits.body_bytes, seconds=settings.body_seconds)
     app.state.settings = settings
     app.state.hub = hub
     app.state.keys = keys
+    app.state.key_file = key_file
     app.state.meter = meter
     app.state.streams = LiveStreams(meter)
     app.state.reader = reader
     app.state.snapshots = SnapshotStore(directory, hub.connections, settings.key_prefix)
     add_routes(app)
     _add_error_handlers(app)
-    hot_path = HotPath(hub, limits, reader)
+    budgets = LearningBudgets(settings.limit_key_rate, settings.limit_key_share)
+    hot_path = HotPath(hub, limits, reader, budgets)
     admission = Admission(keys)
-    app.state.direct = DirectPath(hub, limits, admission, meter)
-    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter)
+    app.state.direct = DirectPath(hub, limits, admission, meter, budgets)
+    room = RequestRoom(settings.limit_requests)
+    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter, room=room)
     return app
 
 

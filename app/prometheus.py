@@ -25,6 +25,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from app.connection_guard import ConnectionGuard
 from app.route_table import MODEL_PREFIX
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -73,6 +74,7 @@ class RequestMeter(Collector):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.guard: ConnectionGuard | None = None  # of the process, where there is one
         self._requests: dict[tuple[str, str, int], int] = {}
         self._seconds: dict[str, list[int]] = {}  # by template: how many fell into each bucket
         self._sums: dict[str, float] = {}
@@ -114,6 +116,14 @@ class RequestMeter(Collector):
             buckets = list(zip(bounds, accumulate(counts), strict=True))
             seconds.add_metric((template,), buckets, self._sums[template])
         yield seconds
+        if self.guard is not None:
+            open_now = "Connections that are open"
+            yield GaugeMetricFamily("clickfold_http_connections", open_now, len(self.guard))
+            text = "Refused or ended before the application, by the type of problem"
+            refused = CounterMetricFamily("clickfold_http_refused", text, labels=["reason"])
+            for reason in sorted(self.guard.refused):
+                refused.add_metric([reason], self.guard.refused[reason])
+            yield refused
 
 
 class _Models(Collector):
@@ -125,6 +135,7 @@ class _Models(Collector):
     def collect(self) -> Iterable[Metric]:
         """Every family, also those without a sample, so that the set of names never changes."""
         yield self._positions()
+        yield self._by_key()
         for statistic, (name, text) in GAUGES.items():
             yield self._filled(GaugeMetricFamily(name, text, labels=["model"]), statistic)
         for statistic, (name, text) in COUNTERS.items():
@@ -137,6 +148,15 @@ class _Models(Collector):
             _, _, seq = str(stats.get("position", "")).rpartition("-")
             if seq.isdigit():
                 family.add_metric([str(stats["model"])], float(seq))
+        return family
+
+    def _by_key(self) -> Metric:
+        """By the names of keys in the keys' lines; all others are `other`."""
+        text = "Examples learned, by key, since this process loaded the model"
+        family = CounterMetricFamily("clickfold_key_examples", text, labels=["model", "key"])
+        for stats in self._stats:
+            for key, examples in stats.get("key_examples", {}).items():
+                family.add_metric([str(stats["model"]), key], examples)
         return family
 
     def _filled(

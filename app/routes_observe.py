@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.auth import KeyRing
 from app.dependencies import HubOf, KeyOf, KeysOf, MeterOf, ModelName, ObjectOf, ReplicaOf
 from app.hot_path import query_options
 from app.hub import memory_bytes
@@ -40,10 +41,11 @@ _PROBE: dict[int | str, dict[str, Any]] = {503: {"model": ReadyReply, "descripti
     response_model=StatsReply,
     responses=problems(404, 503),
 )
-async def stats(request: Request, replica: ReplicaOf) -> Response:
+async def stats(request: Request, replica: ReplicaOf, keys: KeysOf) -> Response:
     """The fold's own figures: every prediction counted was made before its label was learned."""
     query_options(request.scope, ())
-    return json_reply(await replica.stats())
+    figures = await replica.stats()
+    return json_reply({**figures, "authors": replica.authors.to_dict(keys.names)})
 
 
 @router.get("/livez", summary="Is the process alive", response_model=ReadyReply)
@@ -100,23 +102,24 @@ model_metrics_router = APIRouter(tags=["observe"])
 
 
 @metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(hub: HubOf, key: KeyOf, meter: MeterOf) -> Response:
+async def metrics(hub: HubOf, key: KeyOf, keys: KeysOf, meter: MeterOf) -> Response:
     """Requests, and every model that is loaded here and that the key may see."""
     visible = [replica for replica in hub.loaded() if key.may_use(replica.name)]
-    body = exposition(meter, [figures(replica) for replica in visible])
+    body = exposition(meter, [figures(replica, keys) for replica in visible])
     return Response(body, media_type=CONTENT_TYPE)
 
 
 @model_metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def model_metrics(hub: HubOf, model: ModelName) -> Response:
+async def model_metrics(hub: HubOf, keys: KeysOf, model: ModelName) -> Response:
     """One model, if it is loaded here."""
-    body = exposition(None, [figures(one) for one in hub.loaded() if one.name == model])
+    body = exposition(None, [figures(one, keys) for one in hub.loaded() if one.name == model])
     return Response(body, media_type=CONTENT_TYPE)
 
 
-def figures(replica: ModelReplica) -> dict[str, Any]:
+def figures(replica: ModelReplica, keys: KeyRing) -> dict[str, Any]:
     """What a scrape shows of a model: no digest is computed for it, so a scrape costs nothing."""
     shown: dict[str, Any] = {"model": replica.name, "stale_seconds": replica.stale_seconds()}
+    shown["key_examples"] = replica.authors.examples_by_name(keys.names)
     model = replica.model
     if model is not None:
         shown |= {

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.service_thread import ServiceThread
     from app.settings import Settings
 
+from app.log_lines import configure
 from app.starting import Progress
 
 BACKLOG = 2048
@@ -49,7 +50,8 @@ def run(settings: Settings) -> None:
 
     Raises ServeError and other ClickfoldErrors with a message for the terminal.
     """
-    progress = Progress()
+    configure(settings.log_format)
+    progress = Progress(log_format=settings.log_format)
     listener = listen(settings.host, settings.port)
     with listener, Signals() as signals:
         if settings.workers > 1:
@@ -198,7 +200,8 @@ def say_ready(settings: Settings, listener: socket.socket, progress: Progress) -
         f"  curl {url}/stats{key}",
         f"or open {url}/docs in a browser; Ctrl-C stops",
     )
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    if settings.log_format == "text":
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 class Signals:

@@ -19,17 +19,21 @@ import contextlib
 import gc
 import importlib
 import logging
+import resource
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
+from math import ceil
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
+from app.connection_guard import ConnectionGuard
 from app.direct_protocol import DirectProtocol
 from app.errors import AppendUnknown, LogError, RedisAway, RedisRefused, ServerRefused
 from app.failpoints import failpoint
@@ -42,8 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("clickfold")
 
-GRACEFUL_SECONDS = 10
-KEEP_ALIVE_SECONDS = 75  # longer than a load balancer's usual 60, so that it closes first
+FILES_KEPT = 128  # descriptors for other than connections
 REDIS_WAIT_SECONDS = 0.5
 STILL_SECONDS = 5.0
 KERNELS_STOP_SECONDS = 3.0
@@ -59,10 +62,14 @@ class ServiceThread:
         self._settings = settings
         self._listener = listener
         self._progress = progress
-        self._switch = Switch(progress)
+        limits = settings.connection_limits()
+        room = limit_of_open_files() - FILES_KEPT
+        self._guard = ConnectionGuard(replace(limits, connections=min(limits.connections, room)))
+        self._switch = Switch(progress, self._guard)
         self._redis_url: Future[str] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._may_interrupt = True
         self._stopping = threading.Event()
         self._hub: Hub | None = None
@@ -119,11 +126,11 @@ class ServiceThread:
             interface="asgi3",
             access_log=False,
             log_config=None,
-            log_level="warning",
+            log_level="error",  # malformed requests are counted, not logged
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            timeout_keep_alive=ceil(settings.idle_seconds),
+            timeout_graceful_shutdown=ceil(settings.stop_seconds),
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         )
@@ -173,6 +180,8 @@ class ServiceThread:
                 starting.cancel()
             await asyncio.wait({starting})
             self._note_failed_start()
+        if self._watching is not None:
+            self._watching.cancel()
         if self._hub is not None:
             self._progress.begin("writing the last checkpoint")
             await self._hub.close()
@@ -231,6 +240,9 @@ class ServiceThread:
         await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
         application.state.streams.stopping = self._stopping.is_set
+        application.state.meter.guard = self._guard
+        application.state.key_file.changed = self._guard.forget_heads
+        self._watching = asyncio.create_task(application.state.key_file.watch())
         self._switch.application = application
         self._switch.direct = application.state.direct
         for replica in hub.loaded():
@@ -264,6 +276,15 @@ async def start_hub(
             raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
         else:
             return
+
+
+def limit_of_open_files() -> int:
+    """How many descriptors this process may have; the soft limit is raised to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def _keep_out_of_collections() -> None:

@@ -118,7 +118,7 @@ class Workers:
         try:
             _die_with(parent)
             with Signals() as signals:
-                progress = Progress(f"worker {number}: ")
+                progress = Progress(f"worker {number}: ", self._settings.log_format)
                 serve_on(self._settings, self._listener, progress, signals, self._url)
             status = 0
         except ClickfoldError as error:
