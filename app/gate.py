@@ -26,9 +26,9 @@ from app.guarded_protocol import LIVE
 from app.hot_path import HotPath
 from app.key_lines import Key
 from app.problems import Problem, send_problem
-from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS
 from app.request_body import ClientGone
+from app.request_meter import RequestMeter
 from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
 
