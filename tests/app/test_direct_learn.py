@@ -12,6 +12,7 @@ import pytest
 
 from app.direct_path import DirectPath
 from app.errors import Unavailable
+from app.ingest import warm_up
 from app.ingest.content import PACKED, VW_TEXT
 from app.replica import ModelReplica
 from app.writing import Writer
@@ -281,6 +282,7 @@ async def test_every_body_is_handed_over(
 ) -> None:
     given = [{"label": i % 2, "features": {"ad": f"a{i}", "price": float(i)}} for i in range(3)]
     batch = ExampleBatch.from_examples(given)
+    warm_up()  # or the first reply waits for a compiler
     bodies = {
         "application/x-ndjson": b"\n".join(json.dumps(example).encode() for example in given),
         "application/msgpack": msgspec.msgpack.encode({"examples": given}),
