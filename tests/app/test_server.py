@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.cli.service import Service
 from app.server import ServeError, listen
 
 START = "from app.cli.main import main; main()"
@@ -237,12 +238,11 @@ def test_an_open_stream_does_not_hinder_the_end(tmp_path: Path) -> None:
         server.wait()
         while "Ctrl-C stops" not in server.log.read_text():
             time.sleep(0.05)
-        url = server.url + "/stats/stream"
-        with httpx2.stream("GET", url, timeout=30, trust_env=False) as reply:
-            lines = reply.iter_lines()
-            assert json.loads(next(lines))["model"] == "default"
+        with Service(server.url, None) as service:
+            lines = service.lines("/stats/stream")
+            assert next(lines)["model"] == "default"
             server.process.send_signal(signal.SIGTERM)
             rest = list(lines)  # ends in order: a broken transfer raises
-        assert all(json.loads(line)["model"] == "default" for line in rest)
+        assert all(line["model"] == "default" for line in rest)
         assert server.process.wait(STOP_SECONDS) == 0
         assert "Traceback" not in server.log.read_text()
