@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,22 @@ def test_a_busy_port_is_one_line(tmp_path: Path) -> None:
         other.listen()
         with pytest.raises(ServeError, match=r"cannot listen on 127\.0\.0\.1 port .* in use"):
             listen("127.0.0.1", other.getsockname()[1])
+
+
+def test_the_kernel_takes_little_of_a_reply_that_is_not_read() -> None:
+    """Otherwise who never reads looks like one that has got everything, and nobody breaks off."""
+    piece = bytes(1 << 20)
+    with listen("127.0.0.1", 0) as listener, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            taken = 0
+            with suppress(BlockingIOError):
+                while taken < 64 << 20:
+                    taken += accepted.send(piece)
+            assert taken < 1 << 20
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
