@@ -169,6 +169,15 @@ class StatsReply(BaseModel):
     config: dict[str, Any]
 
 
+class ChartReply(BaseModel):
+    """Columns of figures; docs/observing.md has each."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    position: str = POSITION
+
+
 class LiveReply(BaseModel):
     """That the process is alive."""
 
