@@ -29,6 +29,7 @@ from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS
 from app.request_body import ClientGone
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
+from app.sign_in import send_sign_in, wants_sign_in
 
 logger = logging.getLogger("clickfold.http")
 
@@ -81,7 +82,10 @@ class Gate:
                 inner = {**scope, "method": method, KEY_IN_SCOPE: key}
                 await self._app(inner, receive, reply.send_secured)
         except Problem as problem:
-            await send_problem(reply.send, problem)
+            if wants_sign_in(scope, match, problem):
+                await send_sign_in(reply.send, problem)
+            else:
+                await send_problem(reply.send, problem)
         except ClientGone:
             reply.status = CLIENT_GONE
         except Exception:  # the outermost loop of a request

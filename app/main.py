@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app import (
+    routes_dashboard,
     routes_hot,
     routes_models,
     routes_observe,
@@ -63,6 +64,7 @@ ROUTERS = (
     routes_snapshots.router,
     routes_observe.router,
     routes_observe.metrics_router,
+    routes_dashboard.router,
     routes_pages.router,
 )
 MODEL_ROUTERS = (  # again, under /models/{model}

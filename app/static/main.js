@@ -1,0 +1,123 @@
+// The page: which model is shown, the stream of its figures, and the views that draw them.
+//
+//   stream of lines ─► figures ─► series (bounded) ─► view.line(figures)      every view, every line
+//   clock ─────────► view.refresh() where it is on screen                     what costs a request
+//
+// A view is {line, refresh, every, model}, each optional. No view fetches while the tab is hidden.
+
+import { key, of } from "./api.js";
+import { ask } from "./dialog.js";
+import { el, fill } from "./dom.js";
+import { figuresOf, SERIES } from "./figures.js";
+import { short } from "./format.js";
+import { follow } from "./follow.js";
+import { Series } from "./series.js";
+import * as answers from "./view_answers.js";
+import * as explain from "./view_explain.js";
+import * as health from "./view_health.js";
+import * as learning from "./view_learning.js";
+import * as models from "./view_models.js";
+import * as snapshots from "./view_snapshots.js";
+
+const VIEWS = { answers, learning, health, explain, snapshots, models };
+const byId = (id) => document.getElementById(id);
+const series = new Series(SERIES);
+let model = "default";
+let stream = null;
+let last = null;
+let keyed = false;
+
+const context = {
+  series,
+  model: () => model,
+  path: (rest) => of(model, rest),
+  rate: () => last?.rate ?? null,
+  keyed: () => keyed,
+  choose,
+  offer,
+};
+
+const views = Object.entries(VIEWS).map(([id, { mount }]) => ({ section: byId(id), ...mount(byId(id), context) }));
+
+function choose(name) {
+  model = name;
+  history.replaceState(null, "", `#model=${encodeURIComponent(name)}`);
+  begin();
+}
+
+function offer(names) {
+  const chooser = byId("model");
+  const known = [...chooser.options].map((option) => option.value);
+  const all = names.includes(model) ? names : [model, ...names];
+  if (known.join() !== all.join()) fill(chooser, all.map((name) => el("option", { value: name }, name)));
+  chooser.value = model;
+}
+
+function begin() {
+  stream?.close();
+  series.clear();
+  last = null;
+  offer([]);
+  for (const view of views) quietly(view.model);
+  stream = follow(context.path, onLine, onState);
+}
+
+function onLine(line) {
+  last = figuresOf(line, last);
+  series.push(last);
+  byId("pace").textContent = `${line.examples.toLocaleString("en")} examples, ${short(last.rate)}/s`;
+  for (const view of views) view.line?.(line);
+}
+
+const WORDS = { live: "live", paused: "paused", waiting: "no answer, trying again" };
+
+function onState(state, error) {
+  const pill = byId("state");
+  const text = error?.status ? error.message : WORDS[state];
+  if (pill.textContent !== text) pill.textContent = text;
+  pill.dataset.kind = state === "live" ? "good" : state === "paused" ? "unknown" : "bad";
+}
+
+// A view that fails says so in the log of the browser only when it is not the service's refusal.
+function quietly(action) {
+  Promise.resolve(action?.()).catch((error) => {
+    if (!(error instanceof TypeError) && error.status === undefined) console.error(error);
+  });
+}
+
+function watch() {
+  const seen = new Set();
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const view = views.find((one) => one.section === target);
+      if (!isIntersecting) seen.delete(view);
+      else if (!seen.has(view)) {
+        seen.add(view);
+        quietly(view.refresh);
+      }
+    }
+  });
+  for (const view of views) {
+    if (!view.refresh) continue;
+    observer.observe(view.section);
+    setInterval(() => !document.hidden && seen.has(view) && quietly(view.refresh), view.every);
+  }
+}
+
+async function askForKey() {
+  keyed = true;
+  const text = "It is kept in this tab until the tab is closed, and sent to this service only.";
+  const given = await ask({ title: "This service asks for a key", text, confirm: "Use it", field: { label: "Key with the scope read", secret: true } });
+  if (given === null) return;
+  key.keep(given);
+  begin();
+}
+
+addEventListener("clickfold:key-needed", () => !byId("ask").open && askForKey());
+byId("key").addEventListener("click", askForKey);
+byId("theme").addEventListener("click", () => dispatchEvent(new Event("clickfold:toggle-theme")));
+byId("model").addEventListener("change", (event) => choose(event.target.value));
+
+model = decodeURIComponent(/^#model=([^&]+)/.exec(location.hash)?.[1] ?? "default");
+begin();
+watch();
