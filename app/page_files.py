@@ -12,9 +12,9 @@ from functools import cache
 
 JAVASCRIPT = "text/javascript"
 MODULES = (
-    "api", "chart", "colours", "dialog", "dom", "figures", "follow", "format", "main", "panel",
-    "save", "series", "stream", "theme", "verdicts", "view_answers", "view_explain",
-    "view_health", "view_learning", "view_models", "view_snapshots",
+    "api", "chart", "colours", "dialog", "dom", "figures", "format", "history", "main", "panel",
+    "save", "series", "stream", "theme", "verdicts", "view_answers", "view_calibration",
+    "view_drift", "view_explain", "view_health", "view_learning", "view_models", "view_snapshots",
 )  # fmt: skip
 # name -> (place in app/static, media type)
 ASSETS = {
@@ -44,6 +44,7 @@ def entity_tag(place: str) -> str:
     return f'"{hashlib.sha256(content(place)).hexdigest()[:16]}"'
 
 
-def shell(rows: str = "") -> bytes:
-    """The page, with table rows of models in it."""
-    return content("index.html").replace(b"@ROWS@", rows.encode())
+def shell(rows: str | None) -> bytes:
+    """The page, with table rows of models in it; None: it must ask for a key first."""
+    page = content("index.html").replace(b"@KEY@", b"needed" if rows is None else b"given")
+    return page.replace(b"@ROWS@", (rows or "").encode())

@@ -2,7 +2,7 @@
 
 FastAPI's own pages fetch scripts from a CDN: blank without a network, and a third party's code with
 this service's origin. The files of the package fastapi_offline are served from here instead, by
-name from a fixed list; its own wrapper is not used because it mounts a whole folder, which the
+name from a fixed list, beside the examples that are no text; its own wrapper is not used because it mounts a whole folder, which the
 route table could not see. A Content-Security-Policy keeps the scripts from reaching out as well
 (ReDoc would fetch a logo).
 """
@@ -17,6 +17,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.responses import HTMLResponse, Response
 
+from app.example_bodies import EXAMPLE_FILES, example_body
 from app.openapi import openapi_document
 from app.problems import CATALOGUE, Problem
 from app.replies import json_reply
@@ -78,6 +79,8 @@ async def redoc() -> Response:
 @router.get("/docs/assets/{file}")
 async def asset(file: Annotated[str, Path()]) -> Response:
     """A file of the two pages; they never change within a version, so a browser may keep them."""
+    if file in EXAMPLE_FILES:
+        return Response(example_body(file), media_type=EXAMPLE_FILES[file])
     media_type = ASSETS.get(file)
     if media_type is None:
         raise Problem("not-found", "there is no such file")

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.example_bodies import EXAMPLE_FILES
+
 POSITION = Field(
     description="`<epoch>-<seq>`: the log entry up to which was folded", examples=["1-42"]
 )
@@ -210,7 +212,14 @@ _EXAMPLES = {
         "examples": {"type": "array", "items": _EXAMPLE, "maxItems": 10_000},
     },
 }
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _binary(file: str) -> dict[str, Any]:
+    """Content that is no text, and where an example of it can be downloaded."""
+    given = {"summary": "two examples", "externalValue": f"/docs/assets/{file}"}
+    return {"schema": {"type": "string", "format": "binary"}, "examples": {"two": given}}
+
+
 EXAMPLES_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -230,9 +239,7 @@ EXAMPLES_BODY: dict[str, Any] = {
                 "schema": {"type": "string"},
                 "example": "1 0.5 'imp-81|ad a9 |user u17 | price:3.5\n",
             },
-            "application/msgpack": _BINARY,
-            "application/vnd.apache.arrow.stream": _BINARY,
-            "application/x-clickfold-batch": _BINARY,
+            **{media_type: _binary(file) for file, media_type in EXAMPLE_FILES.items()},
         },
     }
 }

@@ -32,5 +32,5 @@ def wants_sign_in(scope: Scope, match: Match | None, problem: Problem) -> bool:
 async def send_sign_in(send: Send, problem: Problem) -> int:
     """The page with the problem's status and challenge."""
     extra: Headers = [(name.encode(), value.encode()) for name, value in PAGE_HEADERS.items()]
-    await send_reply(send, problem.status, shell(), _HTML, [*extra, *problem.headers])
+    await send_reply(send, problem.status, shell(None), _HTML, [*extra, *problem.headers])
     return problem.status

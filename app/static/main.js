@@ -1,37 +1,42 @@
 // The page: which model is shown, the stream of its figures, and the views that draw them.
 //
-//   stream of lines ─► figures ─► series (bounded) ─► view.line(figures)      every view, every line
-//   clock ─────────► view.refresh() where it is on screen                     what costs a request
+//   history, once ─┐
+//   stream of lines ┴► series (bounded) ─► view.line(figures)      every view, every line
+//   clock ──────────► view.refresh() where it is on screen         what costs a request
 //
 // A view is {line, refresh, every, model}, each optional. No view fetches while the tab is hidden.
 
-import { key, of } from "./api.js";
+import { get, key, of } from "./api.js";
 import { ask } from "./dialog.js";
 import { el, fill } from "./dom.js";
-import { figuresOf, SERIES } from "./figures.js";
+import { flat, PACE, pace, point, SERIES } from "./figures.js";
 import { short } from "./format.js";
-import { follow } from "./follow.js";
+import { pointsOf } from "./history.js";
 import { Series } from "./series.js";
+import { LineStream } from "./stream.js";
 import * as answers from "./view_answers.js";
+import * as calibration from "./view_calibration.js";
+import * as drift from "./view_drift.js";
 import * as explain from "./view_explain.js";
 import * as health from "./view_health.js";
 import * as learning from "./view_learning.js";
 import * as models from "./view_models.js";
 import * as snapshots from "./view_snapshots.js";
 
-const VIEWS = { answers, learning, health, explain, snapshots, models };
+const VIEWS = { answers, learning, calibration, drift, health, explain, snapshots, models };
 const byId = (id) => document.getElementById(id);
 const series = new Series(SERIES);
 let model = "default";
+const paces = new Series(PACE);
 let stream = null;
-let last = null;
-let keyed = false;
+let epoch = null;
+const keyed = document.documentElement.dataset.key === "needed"; // the service asks for keys
 
 const context = {
   series,
+  paces,
   model: () => model,
   path: (rest) => of(model, rest),
-  rate: () => last?.rate ?? null,
   keyed: () => keyed,
   choose,
   offer,
@@ -56,17 +61,36 @@ function offer(names) {
 function begin() {
   stream?.close();
   series.clear();
-  last = null;
+  paces.clear();
+  epoch = null;
   offer([]);
   for (const view of views) quietly(view.model);
-  stream = follow(context.path, onLine, onState);
+  stream = new LineStream(context.path("/stats/stream"), onLine, onState);
 }
 
-function onLine(line) {
-  last = figuresOf(line, last);
-  series.push(last);
-  byId("pace").textContent = `${line.examples.toLocaleString("en")} examples, ${short(last.rate)}/s`;
-  for (const view of views) view.line?.(line);
+async function onLine(line) {
+  const figures = flat(line);
+  byId("pace").textContent = paceOf(line);
+  if (!figures) return onState("live", { status: 503, message: line.detail || line.state });
+  if (epochOf(figures) !== epoch) await recall(figures);
+  series.push(point(figures));
+  paces.push(pace(figures));
+  for (const view of views) view.line?.(figures);
+}
+
+const epochOf = ({ incarnation, position }) => `${incarnation}-${position.split("-")[0]}`;
+
+// What was before: when the page begins, and after a restore.
+async function recall(figures) {
+  epoch = epochOf(figures);
+  series.clear();
+  const past = pointsOf(await get(context.path("/stats/history")));
+  for (const one of past) if (one.examples < figures.examples) series.push(one);
+}
+
+function paceOf({ examples, learn_per_second: rate }) {
+  if (examples === undefined) return "";
+  return `${examples.toLocaleString("en")} examples${rate === null ? "" : `, ${short(rate)}/s`}`;
 }
 
 const WORDS = { live: "live", paused: "paused", waiting: "no answer, trying again" };
@@ -85,6 +109,9 @@ function quietly(action) {
   });
 }
 
+// Whether there is anybody to fetch for, and something to fetch it with.
+const awake = () => !document.hidden && (!keyed || key.get());
+
 function watch() {
   const seen = new Set();
   const observer = new IntersectionObserver((entries) => {
@@ -93,19 +120,18 @@ function watch() {
       if (!isIntersecting) seen.delete(view);
       else if (!seen.has(view)) {
         seen.add(view);
-        quietly(view.refresh);
+        if (awake()) quietly(view.refresh);
       }
     }
   });
   for (const view of views) {
     if (!view.refresh) continue;
     observer.observe(view.section);
-    setInterval(() => !document.hidden && seen.has(view) && quietly(view.refresh), view.every);
+    setInterval(() => awake() && seen.has(view) && quietly(view.refresh), view.every);
   }
 }
 
 async function askForKey() {
-  keyed = true;
   const text = "It is kept in this tab until the tab is closed, and sent to this service only.";
   const given = await ask({ title: "This service asks for a key", text, confirm: "Use it", field: { label: "Key with the scope read", secret: true } });
   if (given === null) return;
@@ -114,10 +140,12 @@ async function askForKey() {
 }
 
 addEventListener("clickfold:key-needed", () => !byId("ask").open && askForKey());
+byId("key").hidden = !keyed;
 byId("key").addEventListener("click", askForKey);
 byId("theme").addEventListener("click", () => dispatchEvent(new Event("clickfold:toggle-theme")));
 byId("model").addEventListener("change", (event) => choose(event.target.value));
 
 model = decodeURIComponent(/^#model=([^&]+)/.exec(location.hash)?.[1] ?? "default");
-begin();
+if (keyed && !key.get()) askForKey();
+else begin();
 watch();

@@ -4,6 +4,8 @@ import { request } from "./api.js";
 import { el, fill } from "./dom.js";
 import { save, saveCsv } from "./save.js";
 
+let groups = 0; // radio buttons belong together by name
+
 /** {body, note(text)}: offers are {json: () => path, rows: () => [...], chart: () => Chart, name}. */
 export function panel(section, title, about, offers = {}) {
   const id = `${section.id}-title`;
@@ -48,4 +50,22 @@ async function openJson(event, path, name) {
 /** What to show where there is nothing yet. */
 export function nothing(text) {
   return el("p", { class: "nothing" }, text);
+}
+
+/** A group of radio buttons that looks like a switch. */
+export function choices(legend, options, chosen, onChoose) {
+  const name = `choice-${(groups += 1)}`;
+  return el(
+    "fieldset",
+    { class: "switch" },
+    el("legend", { class: "unseen" }, legend),
+    options.map(([id, title]) =>
+      el(
+        "label",
+        {},
+        el("input", { type: "radio", name, value: id, checked: id === chosen, change: () => onChoose(id) }),
+        el("span", {}, title),
+      ),
+    ),
+  );
 }

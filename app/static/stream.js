@@ -70,7 +70,7 @@ export class LineStream {
         if (!line || this.#closed) continue;
         onFirst();
         this.#onState("live");
-        this.#onLine(JSON.parse(line));
+        await this.#onLine(JSON.parse(line));
       }
     }
   }

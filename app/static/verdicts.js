@@ -13,6 +13,7 @@ import { change, fixed, percent, seconds } from "./format.js";
 const ENOUGH = 1000; // examples, below which nothing is said
 const OFF = 0.05;
 const STALE_SECONDS = 5;
+const LAG_ENTRIES = 1000;
 
 const verdict = (kind, word, sentence, figure) => ({ kind, word, sentence, figure });
 const unknown = (figure) => verdict("unknown", "Too early", "Not enough examples yet.", figure);
@@ -38,9 +39,9 @@ export function calibrated({ window = {} }) {
   return verdict(off > 4 * OFF ? "bad" : "warn", off > 4 * OFF ? "No" : "Slightly off", sentence, figure);
 }
 
-// Clicks in the window, where the service gives them; else from what it is sure to give.
-function clicksOf({ examples, clicks, click_rate: rate }) {
-  return clicks ?? (rate ? rate * examples : examples / 20);
+// Clicks in the window.
+function clicksOf({ examples, mean_label: rate }) {
+  return examples * (rate ?? 0.05);
 }
 
 export function healthy(line) {
@@ -49,7 +50,8 @@ export function healthy(line) {
   if (line.learn === false && line.state === "live") faults.push("it refuses to learn");
   if (line.durability_refused) faults.push(`durability is not given: ${line.durability_refused}`);
   if (line.stale_seconds > STALE_SECONDS) faults.push(`Redis has been silent for ${seconds(line.stale_seconds)}`);
-  if (line.digest_differences > 0) faults.push("it once differed from the other replicas");
+  if (line.log?.lag_entries > LAG_ENTRIES) faults.push(`${line.log.lag_entries} entries of the log are not folded yet`);
+  if ((line.replicas ?? []).some((one) => one.differences > 0)) faults.push("a replica once differed from the others");
   if (!faults.length) return verdict("good", "Yes", `Learns, acknowledged under ${line.durability}`, line.position);
   const kind = line.state === "live" && line.learn ? "warn" : "bad";
   return verdict(kind, kind === "bad" ? "No" : "Look at it", faults.join("; "), line.position);

@@ -6,7 +6,7 @@ import { calibrated, changed, healthy, learning } from "./verdicts.js";
 const QUESTIONS = [
   ["Is it learning?", "normalized entropy, latest 100,000", learning, (row) => row.window_ne, "#learning"],
   ["Is it calibrated?", "predicted over actual clicks", calibrated, (row) => row.window_calibration, "#calibration"],
-  ["Is it healthy?", "position in the log; examples a second", healthy, (row) => row.rate, "#health"],
+  ["Is it healthy?", "position in the log; examples a second", healthy, null, "#health"],
   ["What changed?", "normalized entropy, latest against all", changed, (row) => row.window_ne / row.ne, "#slices"],
 ];
 const POINTS = 60;
@@ -23,7 +23,8 @@ export function mount(section, context) {
   return {
     line(figures) {
       const rows = context.series.rows().slice(-POINTS);
-      for (const one of cards) show(one, one.ask(figures), rows.map(one.value));
+      const rates = context.paces.rows().slice(-POINTS).map((row) => row.learn);
+      for (const one of cards) show(one, one.ask(figures), one.value ? rows.map(one.value) : rates);
     },
   };
 }

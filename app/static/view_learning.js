@@ -4,7 +4,7 @@
 import { Chart } from "./chart.js";
 import { el, fill, table } from "./dom.js";
 import { count, fixed, short } from "./format.js";
-import { panel } from "./panel.js";
+import { choices, panel } from "./panel.js";
 
 const FIGURES = {
   log_loss: { title: "Log loss", names: ["window_log_loss", "log_loss", "base_log_loss"], better: "lower is better" },
@@ -17,7 +17,7 @@ export function mount(section, context) {
   let figure = "log_loss";
   let over = "examples";
   const rows = () => context.series.rows();
-  const { body, note } = panel(section, "Learning", "", { json: () => context.path("/stats"), rows, chart: () => chart });
+  const { body, note } = panel(section, "Learning", "", { json: () => context.path("/stats/history"), rows, chart: () => chart });
   const names = Object.entries(FIGURES).map(([id, { title }]) => [id, title]);
   const host = el("div");
   const twin = el("div");
@@ -77,22 +77,4 @@ function numbers(rows, names, figure) {
     ...names.map((name, i) => ({ title: LABELS[i], number: true, cell: (row) => fixed(row[name], 5) })),
   ];
   return table(`${FIGURES[figure].title}, at most 20 points`, columns, some);
-}
-
-/** A group of radio buttons that looks like a switch. */
-export function choices(legend, options, chosen, onChoose) {
-  const name = `choice-${legend.toLowerCase().replaceAll(" ", "-")}`;
-  return el(
-    "fieldset",
-    { class: "switch" },
-    el("legend", { class: "unseen" }, legend),
-    options.map(([id, title]) =>
-      el(
-        "label",
-        {},
-        el("input", { type: "radio", name, value: id, checked: id === chosen, change: () => onChoose(id) }),
-        el("span", {}, title),
-      ),
-    ),
-  );
 }

@@ -1,7 +1,7 @@
 // Snapshots of the model: list, take, download, upload, restore. All of it is the admin's; where the
 // page's key may not, another is asked for, and nothing is fetched before somebody asks for it.
 
-import { key, of, request } from "./api.js";
+import { of, request } from "./api.js";
 import { ask, withKey } from "./dialog.js";
 import { el, fill, table } from "./dom.js";
 import { bytes, count, when } from "./format.js";
@@ -120,8 +120,8 @@ export function mount(section, context) {
     model() {
       found = [];
       fill(said, "");
-      fill(place, key.get() ? nothing("“List” asks for the snapshots; that needs the scope admin.") : []);
-      if (!key.get() && !context.keyed()) show();
+      fill(place, context.keyed() ? nothing("“List” asks for the snapshots; that needs the scope admin.") : []);
+      if (!context.keyed()) show();
     },
   };
 }
