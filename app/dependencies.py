@@ -14,6 +14,7 @@ from fastapi import Depends, Path, Request
 from app.auth import Key, KeyRing
 from app.gate import KEY_IN_SCOPE
 from app.hub import Hub
+from app.live_stream import LiveStreams
 from app.names import DEFAULT_MODEL, NAME_PATTERN, is_name
 from app.problems import Problem
 from app.prometheus import RequestMeter
@@ -39,6 +40,11 @@ def settings_of(request: Request) -> Settings:
 def meter_of(request: Request) -> RequestMeter:
     """The application's request metrics."""
     return cast(RequestMeter, request.app.state.meter)
+
+
+def streams_of(request: Request) -> LiveStreams:
+    """The open streams of the process."""
+    return cast(LiveStreams, request.app.state.streams)
 
 
 def keys_of(request: Request) -> KeyRing:
@@ -104,6 +110,7 @@ SettingsOf = Annotated[Settings, Depends(settings_of)]
 KeysOf = Annotated[KeyRing, Depends(keys_of)]
 SnapshotsOf = Annotated[SnapshotDirectory, Depends(snapshots_of)]
 MeterOf = Annotated[RequestMeter, Depends(meter_of)]
+StreamsOf = Annotated[LiveStreams, Depends(streams_of)]
 KeyOf = Annotated[Key, Depends(key_of)]
 ModelName = Annotated[str, Depends(model_name_of)]
 ReplicaOf = Annotated[ModelReplica, Depends(replica_of)]

@@ -35,6 +35,7 @@ logger = logging.getLogger("clickfold.http")
 
 CLIENT_GONE = 499  # as nginx counts it: nobody was there to get a reply
 KEY_IN_SCOPE = "clickfold.key"
+HEAD_IN_SCOPE = "clickfold.head"  # whether no body is wanted
 
 HotRoute = Callable[[Scope, Receive, Send, str, Key], Awaitable[int]]
 
@@ -79,7 +80,7 @@ class Gate:
                 await hot(scope, receive, reply.send, match.model, key)
             else:
                 method = "GET" if scope["method"] == "HEAD" else scope["method"]
-                inner = {**scope, "method": method, KEY_IN_SCOPE: key}
+                inner = {**scope, "method": method, KEY_IN_SCOPE: key, HEAD_IN_SCOPE: reply.is_head}
                 await self._app(inner, receive, reply.send_secured)
         except Problem as problem:
             if wants_sign_in(scope, match, problem):
@@ -98,13 +99,13 @@ class _Reply:
 
     def __init__(self, send: Send, is_head: bool) -> None:
         self._send = send
-        self._is_head = is_head
+        self.is_head = is_head
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        elif self._is_head:
+        elif self.is_head:
             message = {**message, "body": b""}
         await self._send(message)
 

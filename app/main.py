@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from app import (
     routes_dashboard,
+    routes_charts,
     routes_hot,
     routes_models,
     routes_observe,
@@ -34,6 +35,7 @@ from app.direct_path import DirectPath
 from app.gate import Gate
 from app.hot_path import HotPath
 from app.hub import Hub
+from app.live_stream import LiveStreams
 from app.problems import Problem, problem_from, problem_reply
 from app.prometheus import RequestMeter
 from app.request_body import BodyReader
@@ -63,6 +65,7 @@ ROUTERS = (
     routes_models.router,
     routes_snapshots.router,
     routes_observe.router,
+    routes_charts.router,
     routes_observe.metrics_router,
     routes_dashboard.router,
     routes_pages.router,
@@ -71,6 +74,7 @@ MODEL_ROUTERS = (  # again, under /models/{model}
     routes_hot.router,
     routes_snapshots.router,
     routes_observe.router,
+    routes_charts.router,
     routes_observe.model_metrics_router,
 )
 
@@ -99,6 +103,7 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
     app.state.hub = hub
     app.state.keys = keys
     app.state.meter = meter
+    app.state.streams = LiveStreams(meter)
     app.state.reader = reader
     app.state.snapshots = SnapshotStore(directory, hub.connections, settings.key_prefix)
     add_routes(app)

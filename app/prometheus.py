@@ -25,9 +25,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from app.route_table import MODEL_PREFIX
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_BUCKETS = len(SECONDS_BUCKETS) + 1
 
 # statistic of a model -> (metric, help). Only finite numbers are shown.
 GAUGES: Mapping[str, tuple[str, str]] = {
@@ -81,10 +84,16 @@ class RequestMeter(Collector):
         self._requests[key] = self._requests.get(key, 0) + 1
         counts = self._seconds.get(template)
         if counts is None:
-            counts = self._seconds[template] = [0] * (len(SECONDS_BUCKETS) + 1)
+            counts = self._seconds[template] = [0] * _BUCKETS
             self._sums[template] = 0.0
         counts[bisect_left(SECONDS_BUCKETS, seconds)] += 1
         self._sums[template] += seconds
+
+    def buckets_of(self, path: str) -> list[int]:
+        """How many requests of this path, of any model, fell into each bucket of seconds."""
+        both = (self._seconds.get(path), self._seconds.get(MODEL_PREFIX + path))
+        counted = [buckets for buckets in both if buckets is not None]
+        return [sum(column) for column in zip(*counted, strict=True)] or [0] * _BUCKETS
 
     def collect(self) -> Iterable[Metric]:
         """The two families."""

@@ -223,6 +223,28 @@ class ModelReplica:
             "config": model.config.to_dict(),
         }
 
+    def has_ended(self) -> bool:
+        """Whether the model was deleted, or this replica is being closed."""
+        return self.state == "deleted" or self._owner.stop.is_set()
+
+    def lag_entries(self) -> int:
+        """Entries of the log, when it was last looked at, that are not folded here."""
+        model, head = self.model, self._owner.follower.head_seq
+        return 0 if model is None else max(0, head - model.position.seq)
+
+    def agreed(self) -> dict[str, str] | None:
+        """Position and digest that stand between replicas, as last heard."""
+        return self._owner.agreement.stands
+
+    def compared(self) -> dict[str, Any]:
+        """What this replica last compared with others, and how that went."""
+        agreement = self._owner.agreement
+        return {
+            "compared": agreement.own,
+            "comparisons": agreement.comparisons,
+            "differences": agreement.differences,
+        }
+
     def checkpoint_seq(self) -> int:
         """Of the newest checkpoint that this replica knows; 0 before the first."""
         return self._owner.checkpoints.committed_seq

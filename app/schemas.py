@@ -166,6 +166,15 @@ class StatsReply(BaseModel):
     config: dict[str, Any]
 
 
+class ChartReply(BaseModel):
+    """Columns of figures; docs/observing.md has each."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    position: str = POSITION
+
+
 class ReadyReply(BaseModel):
     """Whether the service can answer."""
 

@@ -230,6 +230,7 @@ class ServiceThread:
         config = default_config(self._settings.config)
         await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
+        application.state.streams.stopping = self._stopping.is_set
         self._switch.application = application
         self._switch.direct = application.state.direct
         for replica in hub.loaded():

@@ -25,6 +25,7 @@ from ftrl_core.checkpoint import (
 )
 from ftrl_core.errors import BadCheckpoint
 from ftrl_core.model import Model
+from ftrl_core.observed import load_observed
 
 
 class Loader:
@@ -127,6 +128,7 @@ def fill_state(model: Model, segments: dict[int, bytes], seq: int) -> None:
     sums = np.array([float.fromhex(x) for x in core["sums"]])
     bins = segments.get(BINS, b"") or model.metrics.bins.tobytes()
     model.metrics.load(sums, core["scored"], bins, segments.get(RING, b""))
+    load_observed(model, core.get("observed", {}))
     model.names.add(json.loads(segments.get(NAMES, b"[]")))
     model.names_seq = seq
     window = model.deduplication

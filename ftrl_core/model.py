@@ -31,6 +31,7 @@ from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.json_score import FeatureTexts
 from ftrl_core.metrics import Metrics
 from ftrl_core.names import FieldNames
+from ftrl_core.observed import observed_bytes
 from ftrl_core.position import START, Position
 from ftrl_core.reconfigure import reconfigured
 from ftrl_core.table import WeightTable
@@ -109,8 +110,11 @@ class Model:
         importances = self._importances(labels, weights)
         by_weight = self.config.sampling_correction == "weight"
         rows = Rows(batch, labels, importances if by_weight else weights, verdicts)
+        self.metrics.curves.begin(self.examples, self.metrics.scored)
         self.examples = self.coefficients.learn(rows, self.examples, seq, logits, predictions)
-        self.metrics.update(logits, predictions, labels, importances, verdicts)
+        self.metrics.update(
+            logits, predictions, labels, importances, verdicts, seq=seq, time_ms=time_ms
+        )
         self.duplicates += int(np.count_nonzero(verdicts == DUPLICATE))
         return Applied(predictions, verdicts, entry.requests)
 
@@ -208,11 +212,19 @@ class Model:
 
     def state_digest(self) -> str:
         """32 hex digits over everything the fold keeps, position included."""
-        from ftrl_core.checkpoint import state_segments  # it imports this module
+        h = hashlib.blake2b(self.agreed_digest().encode(), digest_size=16)
+        for name, part in observed_bytes(self).items():
+            h.update(f"{name} {len(part)}".encode())
+            h.update(part)
+        return h.hexdigest()
+
+    def agreed_digest(self) -> str:
+        """The same without what was observed: what replicas compare, of whatever version."""
+        from ftrl_core.checkpoint import agreed_segments  # it imports this module
 
         h = hashlib.blake2b(self.digest().encode(), digest_size=16)
         h.update(f"{self.position} {self.config.deduplication_window}".encode())
-        for segment in state_segments(self):
+        for segment in agreed_segments(self):
             h.update(len(segment).to_bytes(8, "little"))
             h.update(segment)
         return h.hexdigest()

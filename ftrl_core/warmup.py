@@ -53,12 +53,12 @@ SELF_TESTS = (
     SelfTest(
         {**_SMALL, "optimizer": {**_REGULARIZED, "learning_rate": 0.1}},
         "2e5a6e2851ba74f7de7b2074826c1047",
-        "5fe725205481c3c2bc573680eca002f1",
+        "4abc839cf0474160a220d3be19eef999",
     ),
     SelfTest(
         {**_SMALL, "optimizer": _REGULARIZED},
         "7854e2d0e990d8d63ff01307c9cf1695",
-        "e5110ebb46fae20e3399465cd8b94b44",
+        "a6063a9a0d00a520a9a6d7e4c00fad6f",
     ),
     SelfTest(
         {
@@ -77,7 +77,7 @@ SELF_TESTS = (
             },
         },
         "a37cb3a0462f4a3c41de78b8257c5654",
-        "17303f71bb2ccc453d44553816b9c9de",
+        "848574470f7e0244bf59f293158e94ba",
     ),
 )
 
