@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app import (
-    routes_dashboard,
     routes_charts,
+    routes_dashboard,
     routes_hot,
     routes_models,
     routes_observe,

@@ -2,9 +2,9 @@
 
 FastAPI's own pages fetch scripts from a CDN: blank without a network, and a third party's code with
 this service's origin. The files of the package fastapi_offline are served from here instead, by
-name from a fixed list, beside the examples that are no text; its own wrapper is not used because it mounts a whole folder, which the
-route table could not see. A Content-Security-Policy keeps the scripts from reaching out as well
-(ReDoc would fetch a logo).
+name from a fixed list, beside the examples that are no text; its own wrapper is not used because it
+mounts a whole folder, which the route table could not see. A Content-Security-Policy keeps the
+scripts from reaching out as well (ReDoc would fetch a logo).
 """
 
 from __future__ import annotations

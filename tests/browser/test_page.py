@@ -195,4 +195,3 @@ def test_a_key_is_asked_for_and_an_open_page_does_not_hinder_the_end(
             assert page.evaluate(stored) == [["reader-key-0123456789"], []]
             assert server.stop() == 0
             expect(page.locator("#state")).to_contain_text("trying again")
-
