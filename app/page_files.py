@@ -13,8 +13,9 @@ from functools import cache
 JAVASCRIPT = "text/javascript"
 MODULES = (
     "api", "chart", "colours", "dialog", "dom", "figures", "format", "history", "main", "panel",
-    "save", "series", "stream", "theme", "verdicts", "view_answers", "view_calibration",
-    "view_drift", "view_explain", "view_health", "view_learning", "view_models", "view_snapshots",
+    "save", "series", "stream", "strip", "theme", "verdicts", "view_answers", "view_calibration",
+    "view_drift", "view_explain", "view_health", "view_learning", "view_models", "view_slices",
+    "view_snapshots",
 )  # fmt: skip
 # name -> (place in app/static, media type)
 ASSETS = {

@@ -15,7 +15,7 @@ export class Chart {
   #data = null;
 
   /** options: title, series [{label, colour, dash, fill, width, points, bars, show}], x, y, height,
-      bands [[high, low]] by place in series (1 is the first), hooks. x and y: {format, log, time, range}. */
+      bands [[high, low]] by place in series (1 is the first), hooks. x and y: {format, time, range, splits}. */
   constructor(host, options) {
     this.#options = options;
     this.#host = el("div", { class: "chart", role: "img", "aria-label": options.title });
@@ -92,7 +92,6 @@ export class Chart {
     return {
       width,
       height,
-      ms: 1,
       padding: [10, 12, 0, 0],
       legend: { show: legend },
       cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 6 } },
@@ -105,11 +104,11 @@ export class Chart {
   }
 }
 
-function scaleOf({ log = false, time = false, range }) {
-  return { time, distr: log ? 3 : 1, ...(range ? { range } : {}) };
+function scaleOf({ time = false, range }) {
+  return { time, ...(range ? { range } : {}) };
 }
 
-function axisOf({ format = short, time = false, values }, vertical) {
+function axisOf({ format = short, time = false, splits }, vertical) {
   return {
     stroke: colour("quiet"),
     font: FONT,
@@ -118,7 +117,8 @@ function axisOf({ format = short, time = false, values }, vertical) {
     space: vertical ? 28 : 64,
     grid: { stroke: colour("line"), width: 1, show: vertical },
     ticks: { stroke: colour("line"), width: 1, size: 4 },
-    ...(time ? {} : { values: values ?? ((_, ticks) => ticks.map((v) => (v === null ? "" : format(v)))) }),
+    ...(splits ? { splits } : {}),
+    ...(time ? {} : { values: (_, ticks) => ticks.map((v) => (v === null ? "" : format(v))) }),
   };
 }
 
@@ -132,7 +132,7 @@ function seriesOf({ label, colour: name, dash, fill, width = 1.5, points = false
     fill: fill ? faint(name, fill) : undefined,
     spanGaps: false,
     points: { show: points, size: 6, fill: colour("panel") },
-    paths: bars ? uPlot.paths.bars({ size: [bars, 100], align: 0 }) : undefined,
+    paths: bars ? uPlot.paths.bars({ size: [bars, 60] }) : undefined,
     value: (_, v) => (v === null || v === undefined ? "–" : y.format(v)),
   };
 }

@@ -21,6 +21,7 @@ import * as explain from "./view_explain.js";
 import * as health from "./view_health.js";
 import * as learning from "./view_learning.js";
 import * as models from "./view_models.js";
+
 import * as snapshots from "./view_snapshots.js";
 
 const VIEWS = { answers, learning, calibration, drift, health, explain, snapshots, models };
@@ -36,6 +37,7 @@ const context = {
   series,
   paces,
   model: () => model,
+  models: () => [...byId("model").options].map((option) => option.value),
   path: (rest) => of(model, rest),
   keyed: () => keyed,
   choose,

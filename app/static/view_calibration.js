@@ -35,8 +35,9 @@ export function mount(section, context) {
     if (!found) return;
     const rows = rowsOf(found, span).filter((row) => row.examples >= LEAST);
     const column = (name) => rows.map((row) => row[name]);
-    const x = column("mean_prediction");
-    diagram.set([x, column("mean_label_high"), column("mean_label_low"), column("mean_label"), x], sentence(rows));
+    const x = column("mean_prediction").map(logit);
+    const rates = ["mean_label_high", "mean_label_low", "mean_label"].map((name) => column(name).map(logit));
+    diagram.set([x, ...rates, x], sentence(rows));
     counts.set([x, column("examples")], `${count(rows.reduce((sum, row) => sum + row.examples, 0))} examples`);
     if (details.open) fill(twin, numbers(rows));
   }
@@ -58,14 +59,21 @@ export function rowsOf(found, span) {
   return rows.filter((row) => row.examples > 0);
 }
 
-const axis = { label: "prediction", format: short, log: true };
+// Both axes are logits: one per cent has as much room as fifty, and the diagonal stays straight.
+const LOGIT_MAX = 9.21; // 0.0001
+const TICKS = [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999];
+const logit = (p) => Math.max(-LOGIT_MAX, Math.min(LOGIT_MAX, Math.log(p / (1 - p))));
+const ticks = TICKS.map(logit);
+const share = (z) => percent(1 / (1 + Math.exp(-z)), Math.abs(z) > 4 ? 2 : 0);
+const splits = (_, __, least, most) => ticks.filter((z) => least <= z && z <= most);
+const axis = { label: "prediction", format: share, splits };
 
 function reliability() {
   return {
     title: "Rate of clicks by prediction",
     height: 215,
     x: axis,
-    y: { format: short, log: true },
+    y: { format: share, splits },
     series: [
       { label: "95 % high", colour: "accent", width: 0 },
       { label: "95 % low", colour: "accent", width: 0 },
@@ -83,7 +91,7 @@ function histogram() {
     height: 84,
     x: axis,
     y: { format: short },
-    series: [{ label: "examples", colour: "accent", fill: 0.35, width: 1, bars: 0.9 }],
+    series: [{ label: "examples", colour: "accent", fill: 0.35, width: 1, bars: 0.7 }],
     legend: false,
   };
 }

@@ -52,7 +52,7 @@ function options(figure, over) {
   const time = over === "time";
   return {
     title: `${title} over ${over}`,
-    height: 260,
+    height: 300,
     latest: true,
     x: { label: over, time, format: time ? (v) => new Date(1000 * v).toLocaleTimeString("en-GB") : short },
     y: { format: (v) => fixed(v, 4) },

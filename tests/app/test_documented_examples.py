@@ -26,8 +26,8 @@ def _examples(document: dict[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
         for method, operation in operations.items():
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 given = [content["example"]] if "example" in content else []
-                for one in content.get("examples", {}).values():
-                    given.append(one.get("value", one.get("externalValue")))
+                several = content.get("examples", {}).values()
+                given += [one.get("value", one.get("externalValue")) for one in several]
                 for example in given:
                     yield method, path, kind, example
 

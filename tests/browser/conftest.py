@@ -1,8 +1,8 @@
 """A headless Chromium and a real server that learns while the page looks at it.
 
 The browser is Debian's package `chromium` (or CLICKFOLD_CHROMIUM names another one): playwright
-only drives it, and downloads nothing. Where there is none, these tests skip and say so. One browser and
-one server serve all tests of a module, since each takes seconds to start.
+only drives it, and downloads nothing. Where there is none, these tests skip and say so. One browser
+and one server serve all tests of a module, since each takes seconds to start.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ def test_figures_are_those_of_stats_and_curves_move(browser: Browser, server: Se
         now = stats(server)
         until_position(watched, now["position"])
         assert fact(watched, "examples") == f"{now['examples']:,}"
+        page.get_by_role("button", name="Digests now").click()
         assert fact(watched, "state digest") == now["state_digest"]
         window = now["window"]
         answers = page.locator("#answers .figure").all_inner_texts()
