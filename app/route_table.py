@@ -52,6 +52,7 @@ _OF_A_MODEL: dict[str, dict[str, Scope | None]] = {
     "/stats": {"GET": "read"},
     "/stats/history": {"GET": "read"},
     "/stats/reliability": {"GET": "read"},
+    "/stats/slices": {"GET": "read"},
     "/stats/stream": {"GET": "read"},
     "/livez": {"GET": None},
     "/readyz": {"GET": None},

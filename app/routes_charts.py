@@ -1,4 +1,4 @@
-"""What pages are drawn from: history, reliability, and the live stream.
+"""What pages are drawn from: history, reliability, slices, and the live stream.
 
 Each route is JSON, or CSV with `?format=csv`; docs/observing.md has every field. What is read of
 the model is copied between two entries, and made into a document in a thread.
@@ -13,14 +13,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.csv_text import csv_columns
+from app.csv_text import csv_columns, csv_rows
 from app.dependencies import ReplicaOf, StreamsOf
 from app.hot_path import query_options
 from app.problems import Problem
 from app.replica import ModelReplica
 from app.replies import json_reply
 from app.schemas import ChartReply, problems
-from ftrl_core import reports
+from ftrl_core import reports, slice_reports
+from ftrl_core.metrics import window_figures
 from ftrl_core.reports import Looked
 
 router = APIRouter(tags=["observe"])
@@ -53,6 +54,26 @@ async def history(request: Request, replica: ReplicaOf) -> Response:
 async def reliability(request: Request, replica: ReplicaOf) -> Response:
     """Examples, clicks and predictions by bins of the prediction: whole stream and window."""
     return await _chart(request, replica, reports.reliability)
+
+
+@router.get(
+    "/stats/slices",
+    summary="Figures by the values of chosen features",
+    response_model=ChartReply,
+    responses=_CHART,
+)
+async def slices(request: Request, replica: ReplicaOf) -> Response:
+    """Of each feature named in the configuration's `slices`, and lately beside over all."""
+    is_csv = wants_csv(request)
+    model = replica.require_model()
+    position, tables = str(model.position), model.slices.tables()
+    whole, ring = model.metrics.whole(), model.metrics.ring()
+    document = await asyncio.to_thread(slice_reports.slices, tables, lambda _: None)
+    if is_csv:
+        return Response(csv_rows(*slice_reports.rows(document)), media_type=CSV)
+    overall = {**whole, "window": await asyncio.to_thread(window_figures, *ring)}
+    shown = {"model": replica.name, "position": position, "overall": overall, **document}
+    return json_reply(shown)
 
 
 @router.get("/stats/stream", summary="One line a second", response_class=Response, responses=_LINES)

@@ -34,6 +34,7 @@ from ftrl_core.names import FieldNames
 from ftrl_core.observed import observed_bytes
 from ftrl_core.position import START, Position
 from ftrl_core.reconfigure import reconfigured
+from ftrl_core.slices import Slices
 from ftrl_core.table import WeightTable
 
 
@@ -62,6 +63,7 @@ class Model:
         self.duplicates = 0
         self.coefficients = Coefficients.untouched(config)
         self.metrics = Metrics()
+        self.slices = Slices(config.slices, config.hash_seed)
         self.deduplication = Deduplication(config.deduplication_window)
         self.names = FieldNames(config.hash_seed)
         self.names_seq = 0
@@ -112,9 +114,10 @@ class Model:
         rows = Rows(batch, labels, importances if by_weight else weights, verdicts)
         self.metrics.curves.begin(self.examples, self.metrics.scored)
         self.examples = self.coefficients.learn(rows, self.examples, seq, logits, predictions)
-        self.metrics.update(
+        losses = self.metrics.update(
             logits, predictions, labels, importances, verdicts, seq=seq, time_ms=time_ms
         )
+        self.slices.update(batch, importances, verdicts, predictions, losses)
         self.duplicates += int(np.count_nonzero(verdicts == DUPLICATE))
         return Applied(predictions, verdicts, entry.requests)
 
@@ -138,6 +141,8 @@ class Model:
             after, self._prepared = self._prepared[1], None
             if after is not None:
                 self.coefficients = after
+                if after.config.slices != self.slices.names:
+                    self.slices = self.slices.renamed(after.config.slices)
 
     def prepare(self, entry: ControlEntry, seq: int) -> None:
         """Do ahead what `apply` of this configure entry at seq does over the whole table.
@@ -159,6 +164,7 @@ class Model:
         Progressive metrics begin anew; every page counts as changed at this position.
         """
         self.metrics = Metrics()
+        self.slices = Slices(self.config.slices, self.config.hash_seed)
         self.table.touch_all(position.seq)
         self.deduplication.segment_seqs[:] = position.seq
         self.names_seq = position.seq

@@ -1,4 +1,4 @@
-"""What the fold keeps for whoever looks (curves), as text in the core segment.
+"""What the fold keeps for whoever looks (curves, slices), as text in the core segment.
 
 A version that does not know it passes it over and writes its own checkpoints without it; one that
 does begins anew where it is missing. So versions with and without it follow one model side by side,
@@ -22,7 +22,7 @@ BYTES_MAX = 4 << 20  # of one part, unpacked
 
 def observed_bytes(model: Model) -> dict[str, bytes]:
     """Each part that is not empty, by its name."""
-    parts = {"curves": model.metrics.curves.to_bytes()}
+    parts = {"curves": model.metrics.curves.to_bytes(), "slices": model.slices.to_bytes()}
     return {name: content for name, content in parts.items() if content}
 
 
@@ -36,6 +36,7 @@ def load_observed(model: Model, text: Mapping[str, Any]) -> None:
     if not isinstance(text, Mapping):
         raise TypeError("what was observed is no object")
     model.metrics.curves = Curves.from_bytes(_unpacked(text.get("curves", "")))
+    model.slices.load(_unpacked(text.get("slices", "")))
 
 
 def _packed(content: bytes) -> str:

@@ -73,16 +73,16 @@ def history(looked: Looked) -> dict[str, Any]:
 def figures(rows: F64) -> dict[str, Column]:
     """Columns of FIGURES for rows of sums, AUC and pairs as `curves` has them."""
     weight, clicks, predicted, loss, base, auc, pairs = rows.T
-    rate = _divided(clicks, weight)
-    mean_loss = _divided(loss, weight)
+    rate = divided(clicks, weight)
+    mean_loss = divided(loss, weight)
     return {
         "log_loss": listed(mean_loss),
-        "base_rate_log_loss": listed(_divided(base, weight)),
-        "normalized_entropy": listed(_divided(mean_loss, _entropy(rate))),
+        "base_rate_log_loss": listed(divided(base, weight)),
+        "normalized_entropy": listed(divided(mean_loss, entropy(rate))),
         "auc": listed(np.where(pairs > 0, auc, np.nan)),
-        "calibration": listed(_divided(predicted, clicks)),
+        "calibration": listed(divided(predicted, clicks)),
         "mean_label": listed(rate),
-        "mean_prediction": listed(_divided(predicted, weight)),
+        "mean_prediction": listed(divided(predicted, weight)),
     }
 
 
@@ -111,14 +111,14 @@ def _window_bins(logits: F32, weights: F32, labels: U8) -> dict[str, Any]:
 
 
 def _bins(examples: Any, weight: F64, clicks: F64, predicted: F64) -> dict[str, Any]:
-    rate = _divided(clicks, weight)
+    rate = divided(clicks, weight)
     low, high = wilson(rate, examples)
     return {
         "examples": examples.tolist(),
         "weight": weight.tolist(),
         "clicks": clicks.tolist(),
         "predicted": predicted.tolist(),
-        "mean_prediction": listed(_divided(predicted, weight)),
+        "mean_prediction": listed(divided(predicted, weight)),
         "mean_label": listed(rate),
         "mean_label_low": listed(low),
         "mean_label_high": listed(high),
@@ -134,17 +134,17 @@ def wilson(rate: F64, count: Any) -> tuple[F64, F64]:
     return np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
 
 
-def _divided(a: F64, b: F64) -> F64:
+def divided(a: F64, b: F64) -> F64:
     """a / b, NaN where b is 0."""
     quotient: F64 = np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
     return quotient
 
 
-def _entropy(rate: F64) -> F64:
+def entropy(rate: F64) -> F64:
     """Of a click at this rate; 0 where it is certain."""
     inside = np.where((rate > 0) & (rate < 1), rate, 0.5)
-    entropy = -inside * np.log(inside) - (1 - inside) * np.log(1 - inside)
-    return np.where((rate > 0) & (rate < 1), entropy, 0.0)
+    bits = -inside * np.log(inside) - (1 - inside) * np.log(1 - inside)
+    return np.where((rate > 0) & (rate < 1), bits, 0.0)
 
 
 def listed(column: npt.NDArray[Any]) -> Column:

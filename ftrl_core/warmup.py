@@ -64,6 +64,7 @@ SELF_TESTS = (
         {
             **_SMALL,
             "numbers": "log_bins",
+            "slices": ["field"],
             "admission": {"kind": "bloom", "count": 1, "bits": 12},
             "sampling_rate": 0.5,
             "sampling_correction": "logit",
@@ -77,7 +78,7 @@ SELF_TESTS = (
             },
         },
         "a37cb3a0462f4a3c41de78b8257c5654",
-        "848574470f7e0244bf59f293158e94ba",
+        "609f23d94181dd44db349b387bd320a4",
     ),
 )
 

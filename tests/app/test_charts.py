@@ -51,3 +51,21 @@ async def test_csv_has_the_same_columns(service: Service, what: str) -> None:
     outer, inner = ("since", "log_loss") if what == "history" else ("window", "clicks")
     assert [float(row[f"{outer}.{inner}"]) for row in rows] == found[outer][inner]
     assert (await service.client.get(f"/stats/{what}?format=xml")).status_code == 422
+
+
+async def test_slices_are_named_live(service: Service) -> None:
+    assert (await service.client.get("/stats/slices")).json()["slices"] == []
+    changed = await service.client.patch("/models/default", json={"slices": ["site"]})
+    assert changed.json()["config"]["slices"] == ["site"]
+    examples = [{"label": i % 2, "features": {"site": f"s{i % 3}"}} for i in range(90)]
+    await service.client.post(
+        "/learn", json={"examples": [*examples, {"label": 1, "features": {}}]}
+    )
+    found = (await service.client.get("/stats/slices")).json()
+    assert [one["name"] for one in found["slices"]] == ["site"]
+    counts = [(one["kind"], one["examples"]) for one in found["slices"][0]["values"]]
+    assert counts == [("value", 30)] * 3 + [("missing", 1)]
+    assert found["overall"]["window"]["examples"] == 2591
+    reply = await service.client.get("/stats/slices", params={"format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(reply.text)))
+    assert [int(row["recent.examples"]) for row in rows] == [30, 30, 30, 1]
