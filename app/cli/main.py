@@ -3,6 +3,7 @@
     file_commands      learn, predict, train              click logs in
     interchange_commands   import, export              weights of other systems
     explain            what each feature contributes
+    report             a page about a model, with plots
     admin_commands     snapshot, restore, stats, skip,    a running service
                        models (list, create, show, delete)
     service_commands   serve, demo, doctor, version       the service as a program
@@ -21,6 +22,7 @@ import typer
 from app.cli import admin_commands, file_commands, interchange_commands, service_commands
 from app.cli.explain import explain
 from app.cli.failures import FailureGroup
+from app.cli.report import report
 
 app = typer.Typer(
     name="clickfold",
@@ -38,6 +40,7 @@ for _command in (
     file_commands.predict,
     file_commands.train,
     explain,
+    report,
     admin_commands.snapshot,
     admin_commands.restore,
     admin_commands.stats,

@@ -108,7 +108,7 @@ function scaleOf({ time = false, range }) {
   return { time, ...(range ? { range } : {}) };
 }
 
-function axisOf({ format = short, time = false, splits }, vertical) {
+function axisOf({ format = short, splits }, vertical) {
   return {
     stroke: colour("quiet"),
     font: FONT,
@@ -118,7 +118,7 @@ function axisOf({ format = short, time = false, splits }, vertical) {
     grid: { stroke: colour("line"), width: 1, show: vertical },
     ticks: { stroke: colour("line"), width: 1, size: 4 },
     ...(splits ? { splits } : {}),
-    ...(time ? {} : { values: (_, ticks) => ticks.map((v) => (v === null ? "" : format(v))) }),
+    values: (_, ticks) => ticks.map((v) => (v === null ? "" : format(v))),
   };
 }
 

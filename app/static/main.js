@@ -22,9 +22,10 @@ import * as health from "./view_health.js";
 import * as learning from "./view_learning.js";
 import * as models from "./view_models.js";
 
+import * as slices from "./view_slices.js";
 import * as snapshots from "./view_snapshots.js";
 
-const VIEWS = { answers, learning, calibration, drift, health, explain, snapshots, models };
+const VIEWS = { answers, learning, calibration, drift, health, slices, explain, snapshots, models };
 const byId = (id) => document.getElementById(id);
 const series = new Series(SERIES);
 let model = "default";

@@ -36,8 +36,9 @@ export function mount(section, context) {
     const rows = rowsOf(found, span).filter((row) => row.examples >= LEAST);
     const column = (name) => rows.map((row) => row[name]);
     const x = column("mean_prediction").map(logit);
-    const rates = ["mean_label_high", "mean_label_low", "mean_label"].map((name) => column(name).map(logit));
-    diagram.set([x, ...rates, x], sentence(rows));
+    const [high, low] = ["mean_label_high", "mean_label_low"].map((name) => column(name).map(logit));
+    const rate = column("mean_label").map((p) => (p > 0 ? logit(p) : null)); // no click at all: only the interval
+    diagram.set([x, high, low, rate, x], sentence(rows));
     counts.set([x, column("examples")], `${count(rows.reduce((sum, row) => sum + row.examples, 0))} examples`);
     if (details.open) fill(twin, numbers(rows));
   }

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from app.cli.demo_log import generate
 from tests.app.test_server import Server, serving
@@ -123,10 +123,12 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     watched = Watched(page, [], [])
     page.on("request", lambda request: watched.requests.append(request.url))
     page.on("pageerror", lambda error: watched.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda said: said.type == "error" and watched.complaints.append(said.text),
-    )
+
+    def note(said: ConsoleMessage) -> None:
+        if said.type == "error":
+            watched.complaints.append(said.text)
+
+    page.on("console", note)
     try:
         page.goto(url)
         yield watched
