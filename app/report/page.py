@@ -14,7 +14,8 @@ body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; background: #fff; c
   font: 14px/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums }
 h1 { font-size: 22px; margin: 0 } h2 { font-size: 16px; margin: 2rem 0 .2rem }
 p { margin: 0 0 .4rem } .quiet, th, caption, .position { color: #566270 }
-.charts { display: grid; gap: 0 1.5rem; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)) }
+.charts { display: grid; gap: 0 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)) }
 figure { margin: 0 } figcaption { margin-top: 1.2rem }
 figcaption b { font-size: 15px } svg { width: 100%; height: auto }
 table { border-collapse: collapse; margin: .4rem 0 } caption { text-align: left }
