@@ -8,6 +8,21 @@ const WAIT_MIN = 1000;
 const WAIT_MAX = 30000;
 const LINE_MAX = 1 << 20;
 
+/** The newest line of a stream: what is known without a walk over the table. */
+export async function firstLine(path) {
+  const abort = new AbortController();
+  const reply = await request(`${path}?seconds=1.5`, { signal: abort.signal });
+  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ; ) {
+    const { value, done } = await reader.read();
+    text += value ?? "";
+    if (!done && !text.includes("\n")) continue;
+    await reader.cancel();
+    abort.abort();
+    return JSON.parse(text.slice(0, text.indexOf("\n")));
+  }
+}
+
 /** Calls onLine(object) for each line and onState("live" | "waiting" | "paused", error). */
 export class LineStream {
   #path;

@@ -46,7 +46,7 @@ export function mount(section, context) {
     found = await get(path());
     draw();
   }
-  return { refresh, model: () => (found = null), every: 5000 };
+  return { refresh, model: () => (found = null), every: 30000 };
 }
 
 /** Rows of the bins in use. */

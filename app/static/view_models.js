@@ -1,9 +1,11 @@
 // Several models: each as it is now, side by side.
 
 import { get, of } from "./api.js";
+import { flat } from "./figures.js";
 import { el, fill, table } from "./dom.js";
 import { bytes, change, count, fixed } from "./format.js";
 import { panel } from "./panel.js";
+import { firstLine } from "./stream.js";
 
 export function mount(section, context) {
   let rows = [];
@@ -15,12 +17,12 @@ export function mount(section, context) {
     const { models } = await get("/models");
     context.offer(models.map((one) => one.model));
     const loaded = models.filter((one) => one.examples !== undefined);
-    const stats = await Promise.all(loaded.map((one) => get(of(one.model, "/stats")).catch(() => ({}))));
+    const stats = await Promise.all(loaded.map((one) => firstLine(of(one.model, "/stats/stream")).then(flat, () => null)));
     const figures = new Map(loaded.map((one, i) => [one.model, stats[i]]));
     rows = models.map((one) => rowOf(one, figures.get(one.model) ?? {}));
     fill(body, compared(rows, rows.find((row) => row.model === context.model()), context));
   }
-  return { refresh, model: refresh, every: 5000 };
+  return { refresh, model: refresh, every: 15000 };
 }
 
 function rowOf({ model, state, position, examples, memory_bytes }, { log_loss, auc, normalized_entropy, calibration, window = {} }) {

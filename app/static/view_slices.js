@@ -77,7 +77,7 @@ export function mount(section, context) {
     await compare();
     draw();
   }
-  return { refresh, model: () => (found = other = null), every: 5000 };
+  return { refresh, model: () => (found = other = null), every: 30000 };
 }
 
 function options(select, names, chosen) {
