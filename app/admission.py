@@ -1,8 +1,7 @@
 """Who may do what: a request's path, method, Host and Authorization against the table and the keys.
 
-The answer follows from these and from nothing else, and neither the table nor the keys change while
-the process lives: so a head of a request that was admitted once is admitted for ever
-(app/direct_path.py).
+The answer follows from these and from nothing else: so a head of a request that was admitted once
+is admitted until the keys change (app/direct_path.py, app/auth.py).
 
 Without keys only the loopback is bound, yet any web page can have a browser send requests there
 under a name of its own (DNS rebinding): so the Host header must then name this machine.
@@ -15,7 +14,8 @@ from functools import lru_cache
 
 from starlette.types import Scope
 
-from app.auth import ANYONE, Key, KeyRing
+from app.auth import KeyRing
+from app.key_lines import ANYONE, Key
 from app.problems import Problem
 from app.request_body import headers
 from app.route_table import Match

@@ -6,23 +6,27 @@ test can make as many applications as it likes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import msgspec
 from fastapi import Depends, Path, Request
 
-from app.auth import Key, KeyRing
+from app.auth import KeyRing
 from app.gate import KEY_IN_SCOPE
 from app.hub import Hub
+from app.key_lines import Key
+from app.light_figures import Windows
 from app.live_stream import LiveStreams
 from app.names import DEFAULT_MODEL, NAME_PATTERN, is_name
 from app.problems import Problem
-from app.prometheus import RequestMeter
 from app.replica import ModelReplica
 from app.request_body import BodyReader
+from app.request_meter import RequestMeter
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
+from app.worker_figures import WorkerFigures
 
 OBJECT_BYTES_MAX = 64 << 10  # of the small JSON bodies of the admin routes
 
@@ -45,6 +49,19 @@ def meter_of(request: Request) -> RequestMeter:
 def streams_of(request: Request) -> LiveStreams:
     """The open streams of the process."""
     return cast(LiveStreams, request.app.state.streams)
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """What is shown beside /stats: of all workers, and of windows."""
+
+    workers: WorkerFigures
+    windows: Windows
+
+
+def looking_of(request: Request) -> Looking:
+    """Of the process."""
+    return Looking(request.app.state.workers, request.app.state.windows)
 
 
 def keys_of(request: Request) -> KeyRing:
@@ -83,7 +100,7 @@ async def object_of(request: Request) -> dict[str, Any]:
 
     Problem 413, 415 (so that no web page can send it without asking first), 400, 422.
     """
-    reader = BodyReader(OBJECT_BYTES_MAX)
+    reader = BodyReader(OBJECT_BYTES_MAX, seconds=settings_of(request).body_seconds)
     body = await reader.read(request.scope, request.receive)
     if not body:
         return {}
@@ -110,6 +127,7 @@ SettingsOf = Annotated[Settings, Depends(settings_of)]
 KeysOf = Annotated[KeyRing, Depends(keys_of)]
 SnapshotsOf = Annotated[SnapshotDirectory, Depends(snapshots_of)]
 MeterOf = Annotated[RequestMeter, Depends(meter_of)]
+LookingOf = Annotated[Looking, Depends(looking_of)]
 StreamsOf = Annotated[LiveStreams, Depends(streams_of)]
 KeyOf = Annotated[Key, Depends(key_of)]
 ModelName = Annotated[str, Depends(model_name_of)]

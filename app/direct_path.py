@@ -24,17 +24,19 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from app.admission import Admission
-from app.auth import Key
 from app.group import LearnOutcome
 from app.hot_path import FAILED, OK, learn_problem, learn_reply, replied, submitted
 from app.hub import Hub
-from app.ingest import Decoded, UnsupportedMediaType, decode_json, plain_features
-from app.ingest.content import media_type
+from app.ingest import Decoded, UnsupportedMediaType, plain_features
+from app.ingest.content import JSON_TEXT, media_type
+from app.ingest.decoding import DECODERS
+from app.key_lines import Key
+from app.learning_budget import LearningBudgets
 from app.problems import PROBLEM_JSON, Problem
-from app.prometheus import RequestMeter
 from app.replica import ModelReplica
 from app.replies import JSON, Headers, encode_json
 from app.request_body import header, headers
+from app.request_meter import RequestMeter
 from app.route_table import MODEL_PREFIX, match_path
 from ftrl_core.errors import ClickfoldError
 from ftrl_core.json_score import FeatureTexts
@@ -65,6 +67,7 @@ class DirectRoute:
     learns: bool
     model: str
     key: Key
+    kind: str  # the media type of the body
     length: int  # of the body
     with_predictions: bool
 
@@ -72,8 +75,16 @@ class DirectRoute:
 class DirectPath:
     """The direct way of a process, over the models of a hub."""
 
-    def __init__(self, hub: Hub, limits: Limits, admission: Admission, meter: RequestMeter) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        admission: Admission,
+        meter: RequestMeter,
+        budgets: LearningBudgets,
+    ) -> None:
         self._hub = hub
+        self._budgets = budgets
         self._limits = limits
         self._admission = admission
         self._meter = meter
@@ -87,7 +98,10 @@ class DirectPath:
             return None
         learns = path.endswith(LEARN)
         lengths = headers(scope, b"content-length")
-        if len(lengths) != 1 or not lengths[0].isdigit() or not _is_plain_json(scope):
+        kind = _plain_kind(scope)
+        if len(lengths) != 1 or not lengths[0].isdigit() or kind not in DECODERS:
+            return None
+        if not learns and kind != JSON_TEXT:
             return None
         length = int(lengths[0])
         if length > min(self._bytes_max, LEARN_BYTES_MAX if learns else PREDICT_BYTES_MAX):
@@ -102,7 +116,7 @@ class DirectPath:
         with_predictions = not scope["query_string"]
         if not learns and not with_predictions:
             return None
-        return DirectRoute(template, learns, match.model, key, length, with_predictions)
+        return DirectRoute(template, learns, match.model, key, kind, length, with_predictions)
 
     def predict(self, route: DirectRoute, body: bytes) -> bytes | None:
         """The body of the reply with status 200; None where the request has to go the usual way."""
@@ -135,7 +149,9 @@ class DirectPath:
         try:
             replica.refuse_learn()
             seed = replica.require_model().config.hash_seed
-            decoded = Decoded(decode_json(body, self._limits, seed, require_labels=True), body)
+            decode = DECODERS[route.kind]
+            decoded = Decoded(decode(body, self._limits, seed, True), body, route.kind)
+            self._budgets.spend(route.key, decoded.batch.rows, replica.authors)
             done = submitted(replica, decoded, seed, None, route.key)
         except ClickfoldError:
             return False
@@ -175,12 +191,12 @@ def _refusal(error: ClickfoldError | Problem) -> Reply:
     return Reply(problem.status, document, PROBLEM_JSON, problem.reply_headers())
 
 
-def _is_plain_json(scope: Scope) -> bool:
-    """Whether the head is of a JSON body as it is, to be learned under no key of its own."""
+def _plain_kind(scope: Scope) -> str:
+    """The media type of a body that comes as it is, under no key of its own; else ""."""
     content_type = header(scope, b"content-type")
     try:
         kind = media_type(content_type.decode("latin-1") if content_type is not None else None)
     except UnsupportedMediaType:
-        return False
+        return ""
     special = headers(scope, b"content-encoding") + headers(scope, b"idempotency-key")
-    return kind == "application/json" and not special
+    return "" if special else kind

@@ -23,15 +23,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.http_protocol import JoiningProtocol
+from app.guarded_protocol import GuardedProtocol
 from app.replies import OK_HEAD, reply_head
-from app.starting import Switch
 
 if TYPE_CHECKING:  # it needs Numba, which is imported when connections are served already
     from app.direct_path import DirectPath, DirectRoute, Reply
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # it needs Numba, which is imported when connections are serv
 logger = logging.getLogger("clickfold.http")
 
 HEADS_MAX = 64  # of one connection; bodies of other lengths have other heads
+HEAD_BYTES_MAX = 2048  # of one that is remembered
 COLLECT_SECONDS = 1.0  # for the rest of a body, before uvicorn's way gives it a longer time
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -47,6 +49,8 @@ class Held:
     """A request that is being learned, as uvicorn looks at the cycles of its own way."""
 
     message_event = asyncio.Event()  # for nobody
+    response_started = False
+    scope: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.response_complete = False
@@ -54,21 +58,17 @@ class Held:
         self.disconnected = False
 
 
-class DirectProtocol(JoiningProtocol):
+class DirectProtocol(GuardedProtocol):
     """One connection."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        assert isinstance(self.app, Switch)
-        self._switch = self.app
         self._routes: dict[bytes, DirectRoute] = {}
         self._collected: list[bytes] = []  # of a request whose head is known
         self._collected_bytes = self._wanted_bytes = 0
         self._giving_up: asyncio.TimerHandle | None = None
-        self._is_between = True  # two messages, as the parser has seen them
-        self._begun = self._received = 0  # messages and bytes since the connection was free
+        self._begun = 0  # messages since the connection was free
         self._head = b""  # of the one message since then, while it may come to be known
-        self._answered_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of requests."""
@@ -106,7 +106,6 @@ class DirectProtocol(JoiningProtocol):
         if is_free:
             self._begun = self._received = 0
             self._head = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
-        self._received += len(data)
         super().data_received(data)
         if self._head and self._is_between:
             if self._begun == 1:
@@ -115,14 +114,8 @@ class DirectProtocol(JoiningProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._is_between = False
         self._begun += 1
         super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        """The last byte of a request."""
-        self._is_between = True
-        super().on_message_complete()
 
     def _collect(self, data: bytes, wanted: int) -> None:
         """Keep the beginning of a request until `wanted` bytes of it are there."""
@@ -157,7 +150,7 @@ class DirectProtocol(JoiningProtocol):
             held = Held()
             if not direct.learn(route, body, partial(self._learned, held)):
                 return False
-            self.cycle = cast(RequestResponseCycle, held)
+            self.cycle = self._running = cast(RequestResponseCycle, held)
             return True
         reply = direct.predict(route, body)
         if reply is None:
@@ -196,11 +189,17 @@ class DirectProtocol(JoiningProtocol):
             return
         if self.expect_100_continue or self.parser is None or self.parser.should_upgrade():
             return
+        if len(head) > HEAD_BYTES_MAX:
+            return
         route = direct.route(cast(Scope, self.scope))
         if route is not None and self._received == len(head) + route.length:
             if len(self._routes) >= HEADS_MAX:
                 self._routes.clear()
             self._routes[head] = route
+
+    def forget_heads(self) -> None:
+        """Ask for a key again with the next request."""
+        self._routes.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or was told to go."""

@@ -19,6 +19,7 @@
         │   ├── SkipRefused              a checkpoint past the position exists
         │   └── CheckpointRefused        begin, put, commit, drop or restore: see its `reason`
         ├── Unavailable                  503: try later; says whether a /learn was learned
+        ├── Throttled                    429: too much for the key, for now
         ├── IdempotencyConflict          422: the key came before with another body
         ├── ModelNotFound                404
         └── Conflict                     409
@@ -171,6 +172,15 @@ class Unavailable(AppError):
 
 class IdempotencyConflict(AppError):
     """422: the idempotency key came before with another body."""
+
+
+class Throttled(AppError):
+    """429: the key may not learn so much now; `slug` says which bound it met."""
+
+    def __init__(self, slug: str, detail: str, retry_after: float) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.retry_after = retry_after  # seconds
 
 
 class ModelNotFound(AppError):

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.authors import Authors
 from app.errors import AppError
 from app.event_log import EventLog, Head, LogEntry
 from app.failpoints import failpoint
@@ -73,6 +74,7 @@ class Follower:
         self._compare = compare
         self._load_restore = load_restore
         self.model: Model | None = None
+        self.authors = Authors()
         self.nonce = ""
         self.last_time_ms = 0
         self.bytes_since_cut = 0
@@ -88,6 +90,7 @@ class Follower:
     def adopt(self, model: Model, nonce: str, tail: list[LogEntry]) -> None:
         """Begin with a loaded model; tail is what was read of the log after it already."""
         self.model, self.nonce, self._tail = model, nonce, tail
+        self.authors = Authors(model.position)
         failpoint("recovery.loaded")
         self._passed_over = set()
         self.last_time_ms = 0  # not known of a checkpoint's position
@@ -194,6 +197,8 @@ class Follower:
             await self._fold_control(entry, decoded)
             return
         applied = self.loaded.apply(entry.position, decoded, entry.time_ms)
+        if applied is not None:
+            self.authors.count(applied)
         failpoint("fold.read")
         if entry.nonce in self.keep_nonces and applied is not None:
             self.kept[entry.nonce] = (entry.position, applied)
@@ -229,6 +234,7 @@ class Follower:
         """Fold an entry of examples that this process has just appended at the next position."""
         applied = self.loaded.apply(entry.position, decoded, entry.time_ms)
         assert applied is not None
+        self.authors.count(applied)
         self._moved(entry)
         return applied
 

@@ -22,18 +22,21 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admission import Admission
-from app.auth import Key
+from app.guarded_protocol import LIVE
 from app.hot_path import HotPath
+from app.key_lines import Key
 from app.problems import Problem, send_problem
-from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS
 from app.request_body import ClientGone
+from app.request_meter import RequestMeter
+from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
 from app.sign_in import send_sign_in, wants_sign_in
 
 logger = logging.getLogger("clickfold.http")
 
 CLIENT_GONE = 499  # as nginx counts it: nobody was there to get a reply
+LIVE_STREAM = b"text/event-stream"
 KEY_IN_SCOPE = "clickfold.key"
 HEAD_IN_SCOPE = "clickfold.head"  # whether no body is wanted
 
@@ -44,11 +47,17 @@ class Gate:
     """ASGI middleware; see the head of this file."""
 
     def __init__(
-        self, app: ASGIApp, admission: Admission, hot_path: HotPath, meter: RequestMeter
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        hot_path: HotPath,
+        meter: RequestMeter,
+        room: RequestRoom,
     ) -> None:
         self._app = app
         self._admission = admission
         self._meter = meter
+        self._room = room
         self._hot: dict[str, HotRoute] = {
             prefix + path: endpoint
             for prefix in ("", MODEL_PREFIX)
@@ -62,7 +71,7 @@ class Gate:
         elif scope["type"] == "http":
             started = time.perf_counter()
             match = match_path(scope["path"])
-            reply = _Reply(send, scope["method"] == "HEAD")
+            reply = _Reply(scope, send)
             await self._answer(scope, receive, reply, match)
             template = match.route.template if match is not None else UNKNOWN
             seconds = time.perf_counter() - started
@@ -75,13 +84,11 @@ class Gate:
     ) -> None:
         try:
             match, key = self._admission.admit(scope, match)
-            hot = self._hot.get(match.route.template)
-            if hot is not None and match.model is not None:
-                await hot(scope, receive, reply.send, match.model, key)
-            else:
-                method = "GET" if scope["method"] == "HEAD" else scope["method"]
-                inner = {**scope, "method": method, KEY_IN_SCOPE: key, HEAD_IN_SCOPE: reply.is_head}
-                await self._app(inner, receive, reply.send_secured)
+            self._room.enter(match)
+            try:
+                await self._answer_admitted(scope, receive, reply, match, key)
+            finally:
+                self._room.leave(match)
         except Problem as problem:
             if wants_sign_in(scope, match, problem):
                 await send_sign_in(reply.send, problem)
@@ -93,13 +100,25 @@ class Gate:
             logger.exception("a request failed: %s", scope["method"])
             await reply.fail()
 
+    async def _answer_admitted(
+        self, scope: Scope, receive: Receive, reply: _Reply, match: Match, key: Key
+    ) -> None:
+        hot = self._hot.get(match.route.template)
+        if hot is not None and match.model is not None:
+            await hot(scope, receive, reply.send, match.model, key)
+        else:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            inner = {**scope, "method": method, KEY_IN_SCOPE: key, HEAD_IN_SCOPE: reply.is_head}
+            await self._app(inner, receive, reply.send_secured)
+
 
 class _Reply:
     """What has been sent: knows the status, drops the body of a HEAD, fails once."""
 
-    def __init__(self, send: Send, is_head: bool) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
-        self.is_head = is_head
+        self.is_head = scope["method"] == "HEAD"
         self.status = 0
 
     async def send(self, message: Message) -> None:
@@ -115,6 +134,9 @@ class _Reply:
             present = {name.lower() for name, _ in message["headers"]}
             added = [pair for pair in SECURITY_HEADERS if pair[0] not in present]
             message = {**message, "headers": [*message["headers"], *added]}
+            kinds = (value for name, value in message["headers"] if name == b"content-type")
+            if any(kind.startswith(LIVE_STREAM) for kind in kinds):
+                self._scope[LIVE] = True  # the protocol closes it when the service stops
         await self.send(message)
 
     async def fail(self) -> None:

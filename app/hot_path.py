@@ -21,7 +21,6 @@ from urllib.parse import parse_qsl
 import numpy as np
 from starlette.types import Receive, Scope, Send
 
-from app.auth import Key
 from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
 from app.hub import Hub
@@ -29,6 +28,8 @@ from app.ingest import Decoded, decode_body
 from app.ingest.content import VW_TEXT
 from app.ingest.explained import explanations_document
 from app.ingest.field_names import field_names
+from app.key_lines import Key
+from app.learning_budget import LearningBudgets
 from app.problems import RETRY_AFTER_SECONDS, Outcome, Problem, problem_from, send_problem
 from app.replica import ModelReplica
 from app.replies import encode_json, send_reply
@@ -46,16 +47,20 @@ DECODE_THREADS = 1  # with more of them the event loop waits longer for the inte
 MIN_POSITION_SECONDS = 5.0
 IDEMPOTENCY_KEY_CHARS = 256
 EXPLAINED_ROWS_MAX = 100
+QUERY_FIELDS_MAX = 16
 OK = 200
 
 
 class HotPath:
     """The two endpoints over the models of a hub."""
 
-    def __init__(self, hub: Hub, limits: Limits, reader: BodyReader) -> None:
+    def __init__(
+        self, hub: Hub, limits: Limits, reader: BodyReader, budgets: LearningBudgets
+    ) -> None:
         self._hub = hub
         self._limits = limits
         self._reader = reader
+        self._budgets = budgets
         self._decoding = asyncio.Semaphore(DECODE_THREADS)
 
     async def learn(self, scope: Scope, receive: Receive, send: Send, model: str, key: Key) -> int:
@@ -65,9 +70,11 @@ class HotPath:
             options = query_options(scope, ("predictions", "id"))
             with_predictions = _flag(options, "predictions", default=True)
             named = _idempotency_key(scope)
+            self._budgets.check(key)
             replica = await self._hub.get(model)
             seed = replica.require_model().config.hash_seed
             decoded = await self._decoded(scope, receive, seed, options, for_learning=True)
+            self._budgets.spend(key, decoded.batch.rows, replica.authors)
             outcome = "unknown"  # until the replica says otherwise
             learned = await asyncio.shield(submitted(replica, decoded, seed, named, key))
         except (ClickfoldError, Problem) as error:
@@ -139,7 +146,8 @@ class HotPath:
                 id_from_tag=id_from_tag,
                 limits=self._limits,
             )
-            if len(body) <= DECODE_INLINE_BYTES:
+            # What is compressed is small as it comes and large when it is read.
+            if len(body) <= DECODE_INLINE_BYTES and header(scope, b"content-encoding") is None:
                 return decode()
             async with self._decoding:
                 return await asyncio.to_thread(decode)
@@ -224,7 +232,7 @@ def query_options(scope: Scope, allowed: tuple[str, ...]) -> dict[str, str]:
             keep_blank_values=True,
             strict_parsing=True,
             errors="strict",
-            max_num_fields=16,
+            max_num_fields=QUERY_FIELDS_MAX,
         )
     except ValueError:
         raise Problem("bad-query", "the query cannot be read") from None

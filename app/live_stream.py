@@ -22,12 +22,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.gate import HEAD_IN_SCOPE
-from app.light_figures import LightFigures, replica_figures
+from app.light_figures import Windows, look, side_by_side
 from app.problems import RETRY_AFTER_SECONDS, Problem
-from app.prometheus import SECONDS_BUCKETS, RequestMeter
 from app.rates import Rates, Reading
 from app.replica import ModelReplica
 from app.replies import encode_json
+from app.request_meter import BUCKETS, SECONDS_BUCKETS
+from app.route_table import MODEL_PREFIX
+from app.worker_figures import Document, WorkerFigures, is_alive, summed
 
 LINE_SECONDS = 1.0
 TICK_SECONDS = 0.1  # between two looks whether the service stops
@@ -41,7 +43,6 @@ class Channel:
     def __init__(self, streams: LiveStreams, replica: ModelReplica) -> None:
         self.replica = replica
         self._streams = streams
-        self._figures = LightFigures(replica)
         self._rates = Rates(SECONDS_BUCKETS)
         self._next: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.newest = b""
@@ -74,24 +75,27 @@ class Channel:
         told.set_result(line)
 
     async def _line(self) -> dict[str, Any]:
-        figures = await self._figures.look()
-        meter = self._streams.meter
-        seconds = {kind: meter.buckets_of(f"/{kind}") for kind in ("learn", "predict")}
+        streams, replica = self._streams, self.replica
+        figures = await look(replica, streams.windows)
+        documents = await streams.workers.all()
+        seconds = {kind: _buckets(documents, f"/{kind}") for kind in ("learn", "predict")}
+        alive = [one for one in documents if is_alive(one)]
         reading = Reading(time.monotonic(), figures.get("examples", 0), seconds)
         return {
             **figures,
             **self._rates.note(reading),
-            "replicas": [{**replica_figures(self.replica, 0), "this": True}],
-            "agreed": self.replica.agreed(),
-            "streams": self._streams.open,
+            "replicas": side_by_side(alive, replica.name, streams.workers.place.number),
+            "agreed": replica.agreed(),
+            "streams": streams.open,
         }
 
 
 class LiveStreams:
     """All streams of a process."""
 
-    def __init__(self, meter: RequestMeter) -> None:
-        self.meter = meter
+    def __init__(self, workers: WorkerFigures, windows: Windows) -> None:
+        self.workers = workers
+        self.windows = windows
         self.open = 0
         self.stopping: Callable[[], bool] = lambda: False  # asked ten times a second
         self._closed = False
@@ -132,6 +136,13 @@ class LiveStreams:
     def close(self) -> None:
         """End all streams, and open none any more."""
         self._closed = True
+
+
+def _buckets(documents: list[Document], path: str) -> list[int]:
+    """Requests of this path, of any model and worker, by buckets of seconds."""
+    both = (path, MODEL_PREFIX + path)
+    counts = [one["seconds"][name] for one in documents for name in both if name in one["seconds"]]
+    return summed(counts, BUCKETS)
 
 
 class _StreamReply(Response):

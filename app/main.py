@@ -12,7 +12,9 @@ Responses; FastAPI only routes, injects, and writes the OpenAPI document.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,20 +31,24 @@ from app import (
     routes_snapshots,
 )
 from app.admission import Admission
-from app.auth import load_keys
+from app.auth import KeyFile
 from app.dependencies import documented_model
 from app.direct_path import DirectPath
 from app.gate import Gate
 from app.hot_path import HotPath
 from app.hub import Hub
+from app.learning_budget import LearningBudgets
+from app.light_figures import Windows, scraped
 from app.live_stream import LiveStreams
 from app.problems import Problem, problem_from, problem_reply
-from app.prometheus import RequestMeter
 from app.request_body import BodyReader
+from app.request_meter import RequestMeter
+from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
+from app.worker_figures import WorkerFigures, WorkerPlace
 from ftrl_core.errors import ClickfoldError
 
 DESCRIPTION = """
@@ -79,7 +85,7 @@ MODEL_ROUTERS = (  # again, under /models/{model}
 )
 
 
-def create_app(settings: Settings, hub: Hub) -> FastAPI:
+def create_app(settings: Settings, hub: Hub, place: WorkerPlace | None = None) -> FastAPI:
     """The ASGI application over a hub. Raises BadConfig for keys that cannot be read, OSError."""
     app = FastAPI(
         title="Clickfold",
@@ -91,28 +97,44 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         swagger_ui_parameters={"tryItOutEnabled": True},
     )
-    keys = load_keys(
+    key_file = KeyFile(
         settings.keys.get_secret_value() if settings.keys is not None else None,
         settings.keys_file,
     )
-    directory = SnapshotDirectory(settings.snapshots_path())
+    keys = key_file.ring
+    directory = SnapshotDirectory(settings.snapshots_path(), hub.require_room)
     limits = settings.limits()
     meter = RequestMeter()
-    reader = BodyReader(limits.body_bytes)
+    reader = BodyReader(limits.body_bytes, seconds=settings.body_seconds)
     app.state.settings = settings
     app.state.hub = hub
     app.state.keys = keys
+    app.state.key_file = key_file
     app.state.meter = meter
-    app.state.streams = LiveStreams(meter)
+    windows = Windows()
+    workers = WorkerFigures(place or WorkerPlace(), partial(_told, meter, hub, key_file))
+    if (before := workers.predecessor()) is not None:
+        meter.go_on_from(before)
+    app.state.windows, app.state.workers = windows, workers
+    app.state.streams = LiveStreams(workers, windows)
     app.state.reader = reader
     app.state.snapshots = SnapshotStore(directory, hub.connections, settings.key_prefix)
     add_routes(app)
     _add_error_handlers(app)
-    hot_path = HotPath(hub, limits, reader)
+    budgets = LearningBudgets(settings.limit_key_rate, settings.limit_key_share)
+    hot_path = HotPath(hub, limits, reader, budgets)
     admission = Admission(keys)
-    app.state.direct = DirectPath(hub, limits, admission, meter)
-    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter)
+    app.state.direct = DirectPath(hub, limits, admission, meter, budgets)
+    room = RequestRoom(settings.limit_requests)
+    app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter, room=room)
     return app
+
+
+def _told(meter: RequestMeter, hub: Hub, key_file: KeyFile) -> dict[str, Any]:
+    """What this process tells the other workers."""
+    names = key_file.ring.names
+    models = {replica.name: scraped(replica, names) for replica in hub.loaded()}
+    return {**meter.document(), "models": models}
 
 
 def add_routes(app: FastAPI) -> None:

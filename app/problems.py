@@ -32,6 +32,7 @@ from app.errors import (
     ModelNotFound,
     RedisAway,
     ServerRefused,
+    Throttled,
     Unavailable,
     not_durable,
 )
@@ -77,8 +78,26 @@ CATALOGUE: dict[str, Kind] = {
         404, "There is no such snapshot", "GET /admin/snapshots lists the model's."
     ),
     "method-not-allowed": Kind(405, "The page has other methods", "See the Allow header."),
+    "head-timeout": Kind(
+        408, "The head did not arrive in time", "Send the whole head at once, or connect later."
+    ),
     "body-timeout": Kind(408, "The body did not arrive in time", "Send it faster, or in parts."),
     "conflict": Kind(409, "The state does not allow this", "Read the detail, then decide."),
+    "model-exists": Kind(409, "A model has that name", "PATCH changes it; DELETE removes it."),
+    "memory-limit": Kind(
+        409, "The model would not fit", "Raise memory_limit, or choose a smaller table."
+    ),
+    "not-hosted": Kind(
+        409, "This process does not host the model", "Ask one that does; see the setting models."
+    ),
+    "skip-refused": Kind(
+        409, "The entry cannot be skipped", "A checkpoint holds what it says; nothing is stuck."
+    ),
+    "not-stuck": Kind(
+        409, "Nothing is to be skipped there", "/stats names the position that cannot be read."
+    ),
+    "configured-meanwhile": Kind(409, "Another change came first", "Look, and try again."),
+    "restored-meanwhile": Kind(409, "Another restore came first", "Look, and try again."),
     "not-live": Kind(409, "This cannot change in a live model", "Make a new model for it."),
     "snapshot-exists": Kind(
         409, "A snapshot has that name", "Choose another name, or delete the older one first."
@@ -88,6 +107,18 @@ CATALOGUE: dict[str, Kind] = {
     "wrong-host": Kind(
         421, "The Host header is not this server's", "Without keys only loopback names are served."
     ),
+    "too-many-connections": Kind(
+        429, "The address has too many connections", "Close some, or keep and use them again."
+    ),
+    "rate-exceeded": Kind(
+        429, "The key learns too fast", "Wait as long as Retry-After says; nothing was learned."
+    ),
+    "share-exceeded": Kind(
+        429,
+        "The key has its share of what is learned",
+        "It may go on when other keys have learned; nothing was learned.",
+    ),
+    "head-too-large": Kind(431, "The head is too large", "Send fewer and shorter fields."),
     "bad-example": Kind(
         422, "An example breaks a rule", "`row` and `pointer` say which; nothing was learned."
     ),
@@ -106,6 +137,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "no-space": Kind(507, "The disk is full", "Delete snapshots, or give the directory room."),
     "starting": Kind(503, "The service is starting", "/readyz says what it is doing."),
+    "stopping": Kind(
+        503, "The service is stopping", "Send again, to another replica or a little later."
+    ),
     "busy": Kind(503, "Too much is in flight", "Send again a little later."),
     "position-not-reached": Kind(
         503, "This replica has not folded that far", "Send again; nothing is lost."
@@ -117,6 +151,9 @@ CATALOGUE: dict[str, Kind] = {
     "redis-away": Kind(503, "Redis does not answer", "/learn resumes by itself when it does."),
     "redis-refuses": Kind(
         503, "Redis refuses to write", "The detail has its reason; /learn resumes by itself."
+    ),
+    "snapshot-store-differs": Kind(
+        503, "The replicas have different snapshot directories", "Give all of them the same one."
     ),
     "log-full": Kind(503, "The log is full", "A checkpoint is making room; send again later."),
 }
@@ -194,6 +231,8 @@ def problem_from(error: ClickfoldError) -> Problem:
         return Problem(slug, error.detail, row=error.row, pointer=error.pointer)
     if isinstance(error, Unavailable):
         return _unavailable(error)
+    if isinstance(error, Throttled):
+        return Problem(error.slug, error.detail, retry_after=error.retry_after)
     if isinstance(error, Conflict):
         return Problem(error.slug, error.detail, status=409)
     if isinstance(error, LogError):

@@ -294,7 +294,7 @@ async def _send(connection: Any, commands: Sequence[Command], *, writes: bool = 
         try:
             replies.append(await connection.read_response())
         except ResponseError as error:
-            replies.append(error)
+            replies.append(error.with_traceback(None))  # or it would keep all that was sent
     return replies
 
 

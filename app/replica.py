@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from app.authors import Authors
 from app.errors import Conflict, ModelGone, ModelNotFound, Unavailable, WrongEpoch, not_durable
 from app.event_log import ConfigureControl, DeleteControl, EventLog, RestoreControl, SkipControl
 from app.failpoints import failpoint
@@ -92,6 +93,11 @@ class ModelReplica:
         if self.state == "deleted":
             raise ModelNotFound("the model was deleted")
         raise Unavailable(self.detail, "unavailable", None, RETRY_AFTER_SECONDS)
+
+    @property
+    def authors(self) -> Authors:
+        """Which key wrote what, as far as this replica has folded it."""
+        return self._owner.follower.authors
 
     async def settled(self, seconds: float) -> None:
         """Wait until loading ended, well or not; at most so long."""

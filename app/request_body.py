@@ -20,6 +20,7 @@ from app.problems import RETRY_AFTER_SECONDS, Problem
 
 BODY_SECONDS = 60.0
 IN_FLIGHT_BODIES = 8  # full-size bodies that may be held at once, by all requests together
+SMALL_BYTES = 64 << 10  # of each body, which are always taken: connections are bounded too
 
 
 class ClientGone(Exception):
@@ -52,9 +53,12 @@ def content_length(scope: Scope) -> int | None:
 class BodyReader:
     """Reads bodies of at most `bytes_max`, and of `in_flight_max` over all requests, in bytes."""
 
-    def __init__(self, bytes_max: int, in_flight_max: int | None = None) -> None:
+    def __init__(
+        self, bytes_max: int, in_flight_max: int | None = None, seconds: float = BODY_SECONDS
+    ) -> None:
         self._bytes_max = bytes_max
         self._in_flight_max = in_flight_max or IN_FLIGHT_BODIES * bytes_max
+        self._seconds = seconds
         self.in_flight_bytes = 0
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
@@ -71,18 +75,18 @@ class BodyReader:
         body: bytes = message.get("body", b"")
         if message.get("more_body", False):
             return await self._read_parts(body, receive)
-        self._take(len(body))
+        self._take(0, len(body))
         return body
 
     def release(self, size: int) -> None:
-        """The bytes of a body are no longer held."""
-        self.in_flight_bytes -= size
+        """A body of that many bytes is no longer held."""
+        self.in_flight_bytes -= max(0, size - SMALL_BYTES)
 
     async def _read_parts(self, first: bytes, receive: Receive) -> bytes:
         body = bytearray()
         try:
             self._append(body, first)
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 async for part in parts(receive):
                     self._append(body, part)
         except TimeoutError:
@@ -96,13 +100,15 @@ class BodyReader:
     def _append(self, body: bytearray, part: bytes) -> None:
         if len(body) + len(part) > self._bytes_max:
             raise self._too_large()
-        self._take(len(part))
+        self._take(len(body), len(part))
         body += part
 
-    def _take(self, size: int) -> None:
-        if size > self._bytes_max:
+    def _take(self, before: int, more: int) -> None:
+        """Count `more` bytes of a body of which there are `before` already."""
+        if before + more > self._bytes_max:
             raise self._too_large()
-        if self.in_flight_bytes + size > self._in_flight_max:
+        size = max(0, before + more - SMALL_BYTES) - max(0, before - SMALL_BYTES)
+        if size and self.in_flight_bytes + size > self._in_flight_max:
             detail = "the requests in flight hold all the memory that bodies may take"
             raise Problem("busy", detail, outcome="not_learned", retry_after=RETRY_AFTER_SECONDS)
         self.in_flight_bytes += size

@@ -21,7 +21,7 @@ router = APIRouter(tags=["learn and predict"])
     "/learn",
     summary="Learn labelled examples",
     response_model=LearnReply,
-    responses=problems(400, 404, 409, 413, 415, 422, 503),
+    responses=problems(400, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=EXAMPLES_BODY,
 )
 async def learn(

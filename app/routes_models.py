@@ -13,7 +13,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from app.auth import Key
 from app.dependencies import (
     HubOf,
     KeyOf,
@@ -25,6 +24,7 @@ from app.dependencies import (
 )
 from app.errors import Conflict
 from app.hub import memory_bytes
+from app.key_lines import Key
 from app.names import NAME_RULE, is_name
 from app.problems import Problem
 from app.replica import ModelReplica

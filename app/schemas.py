@@ -163,6 +163,9 @@ class StatsReply(BaseModel):
     deduplication_window_seconds: float | None
     durability: str
     stale_seconds: float
+    authors: dict[str, Any] = Field(
+        description="which key wrote what, as folded here since a position"
+    )
     config: dict[str, Any]
 
 
@@ -272,6 +275,7 @@ PROBLEMS: dict[int, str] = {
     413: "a limit is exceeded",
     415: "the media type is not read here",
     422: "decodable, and wrong",
+    429: "too much for the key; see Retry-After",
     503: "not now; see Retry-After",
 }
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from app.embedded_server import EmbeddedServer
     from app.service_thread import ServiceThread
     from app.settings import Settings
+    from app.worker_figures import WorkerPlace
 
+from app.log_lines import configure
 from app.starting import Progress
 
 BACKLOG = 2048
@@ -49,7 +51,8 @@ def run(settings: Settings) -> None:
 
     Raises ServeError and other ClickfoldErrors with a message for the terminal.
     """
-    progress = Progress()
+    configure(settings.log_format)
+    progress = Progress(log_format=settings.log_format)
     listener = listen(settings.host, settings.port)
     with listener, Signals() as signals:
         if settings.workers > 1:
@@ -91,11 +94,12 @@ def serve_on(
     progress: Progress,
     signals: Signals,
     redis_url: str | None = None,
+    place: WorkerPlace | None = None,
 ) -> None:
     """Serve on a listening socket; with `redis_url` there, otherwise where the settings say."""
     from app.service_thread import ServiceThread
 
-    service = ServiceThread(settings, listener, progress)
+    service = ServiceThread(settings, listener, progress, place)
     service.start()
     embedded: EmbeddedServer | None = None
     try:
@@ -198,7 +202,8 @@ def say_ready(settings: Settings, listener: socket.socket, progress: Progress) -
         f"  curl {url}/stats{key}",
         f"or open {url}/docs in a browser; Ctrl-C stops",
     )
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    if settings.log_format == "text":
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 class Signals:

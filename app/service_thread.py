@@ -19,31 +19,35 @@ import contextlib
 import gc
 import importlib
 import logging
+import resource
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
+from math import ceil
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
+from app.connection_guard import ConnectionGuard
 from app.direct_protocol import DirectProtocol
 from app.errors import AppendUnknown, LogError, RedisAway, RedisRefused, ServerRefused
 from app.failpoints import failpoint
 from app.redis_connections import RedisConnections
 from app.settings import Settings
 from app.starting import Progress, Switch
+from app.worker_figures import WorkerPlace
 
 if TYPE_CHECKING:
     from app.hub import Hub
 
 logger = logging.getLogger("clickfold")
 
-GRACEFUL_SECONDS = 10
-KEEP_ALIVE_SECONDS = 75  # longer than a load balancer's usual 60, so that it closes first
+FILES_KEPT = 128  # descriptors for other than connections
 REDIS_WAIT_SECONDS = 0.5
 STILL_SECONDS = 5.0
 KERNELS_STOP_SECONDS = 3.0
@@ -55,14 +59,26 @@ SWITCH_SECONDS = 0.0005
 class ServiceThread:
     """Serves on a listening socket until `stop`; `error` says why it ended by itself."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        progress: Progress,
+        place: WorkerPlace | None = None,
+    ) -> None:
         self._settings = settings
+        self._place = place
         self._listener = listener
         self._progress = progress
-        self._switch = Switch(progress)
+        limits = settings.connection_limits()
+        room = limit_of_open_files() - FILES_KEPT
+        self._guard = ConnectionGuard(replace(limits, connections=min(limits.connections, room)))
+        self._switch = Switch(progress, self._guard)
         self._redis_url: Future[str] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
         self._may_interrupt = True
         self._stopping = threading.Event()
         self._hub: Hub | None = None
@@ -119,11 +135,11 @@ class ServiceThread:
             interface="asgi3",
             access_log=False,
             log_config=None,
-            log_level="warning",
+            log_level="error",  # malformed requests are counted, not logged
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+            timeout_keep_alive=ceil(settings.idle_seconds),
+            timeout_graceful_shutdown=ceil(settings.stop_seconds),
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         )
@@ -173,6 +189,9 @@ class ServiceThread:
                 starting.cancel()
             await asyncio.wait({starting})
             self._note_failed_start()
+        for task in (self._watching, self._publishing):
+            if task is not None:
+                task.cancel()
         if self._hub is not None:
             self._progress.begin("writing the last checkpoint")
             await self._hub.close()
@@ -225,12 +244,16 @@ class ServiceThread:
         self._progress.doing = "loading models"
         self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         hub = Hub(self._settings, connections)
-        application = _import_application().create_app(self._settings, hub)
+        application = _import_application().create_app(self._settings, hub, self._place)
         self._hub = hub
         config = default_config(self._settings.config)
         await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
         application.state.streams.stopping = self._stopping.is_set
+        application.state.meter.guard = self._guard
+        application.state.key_file.changed = self._guard.forget_heads
+        self._publishing = asyncio.create_task(application.state.workers.keep_publishing())
+        self._watching = asyncio.create_task(application.state.key_file.watch())
         self._switch.application = application
         self._switch.direct = application.state.direct
         for replica in hub.loaded():
@@ -264,6 +287,15 @@ async def start_hub(
             raise ServerRefused("redis_url", f"models cannot be opened: {error}") from error
         else:
             return
+
+
+def limit_of_open_files() -> int:
+    """How many descriptors this process may have; the soft limit is raised to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def _keep_out_of_collections() -> None:

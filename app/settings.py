@@ -23,6 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import (
     BeforeValidator,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -32,6 +34,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.connection_guard import ConnectionLimits
 from ftrl_core.errors import BadConfig
 from ftrl_core.limits import Limits
 
@@ -47,6 +50,8 @@ BYTE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12} | {
 }
 BYTES_TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", re.IGNORECASE)
 DEFAULT_LIMITS = Limits()
+CONNECTIONS = ConnectionLimits()
+CONNECTION_NAMES = ConnectionLimits.__slots__
 
 
 def parse_bytes(value: object) -> object:
@@ -140,6 +145,24 @@ class Settings(BaseSettings):
     limit_weight: PositiveFloat = DEFAULT_LIMITS.weight
     limit_id_chars: PositiveInt = DEFAULT_LIMITS.id_chars
 
+    # Limits of a process: connections, requests at once, deadlines; docs/limits.md has all
+    limit_connections: PositiveInt = CONNECTIONS.connections
+    limit_connections_per_address: NonNegativeInt = CONNECTIONS.connections_per_address
+    limit_head_bytes: ByteCount = CONNECTIONS.head_bytes
+    limit_head_fields: PositiveInt = CONNECTIONS.head_fields
+    limit_requests: PositiveInt = Field(1024, description="requests answered at once")
+    head_seconds: PositiveFloat = CONNECTIONS.head_seconds
+    body_seconds: PositiveFloat = CONNECTIONS.body_seconds
+    reply_seconds: PositiveFloat = CONNECTIONS.reply_seconds
+    idle_seconds: PositiveFloat = CONNECTIONS.idle_seconds
+    stop_seconds: PositiveFloat = Field(10.0, description="for requests, when the service stops")
+
+    # Limits of a key that learns, unless its line in the keys says otherwise
+    limit_key_rate: NonNegativeFloat = Field(0.0, description="examples a second; 0: any")
+    limit_key_share: float = Field(1.0, gt=0, le=1, description="share of the latest examples")
+
+    log_format: Literal["text", "json"] = Field("text", description="lines on standard error")
+
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, value: str | None) -> str | None:
@@ -193,6 +216,11 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """The limits of one request, as the core wants them."""
         return Limits(**{name: getattr(self, f"limit_{name}") for name in Limits.__slots__})
+
+    def connection_limits(self) -> ConnectionLimits:
+        """The limits of connections."""
+        names = ((n, n if n.endswith("_seconds") else f"limit_{n}") for n in CONNECTION_NAMES)
+        return ConnectionLimits(**{name: getattr(self, setting) for name, setting in names})
 
 
 def masked_url(url: str) -> str:

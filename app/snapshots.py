@@ -22,7 +22,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ from app.errors import Conflict
 from app.failpoints import failpoint
 from app.names import is_name
 from app.problems import Problem
+from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadSnapshot
 from ftrl_core.model import Model
 from ftrl_core.snapshot_file import Header, read_header, read_snapshot
@@ -42,6 +43,7 @@ STORE_ID = ".store-id"
 ABANDONED_SECONDS = 24 * 3600
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a planted pipe would block
+RequireRoom = Callable[[ModelConfig], None]
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -63,8 +65,13 @@ class Description:
 class SnapshotDirectory:
     """Snapshots of all models; safe to share between threads and processes."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the directory, made if absent. OSError when it cannot be."""
+    def __init__(self, path: Path, require_room: RequireRoom = lambda _: None) -> None:
+        """Open the directory, made if absent. OSError when it cannot be.
+
+        require_room raises Conflict for a configuration whose model would not fit into memory: a
+        header of some hundred bytes may ask for any.
+        """
+        self._require_room = require_room
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path
         # The directory itself may be a link that the operator made; nothing below it may be one.
@@ -93,7 +100,7 @@ class SnapshotDirectory:
             if _exists(folder, name + SUFFIX):
                 raise _taken()
             _remove_abandoned(folder)
-            return Upload(folder, model, name)
+            return Upload(folder, model, name, self._require_room)
         except BaseException:
             os.close(folder)
             raise
@@ -113,9 +120,10 @@ class SnapshotDirectory:
             return Description(model, name, size, read_header(file))
 
     def load(self, model: str, name: str) -> tuple[Header, Model]:
-        """The snapshot's header and model, every byte verified. Problem 404, BadSnapshot."""
+        """The snapshot's header and model, every byte verified. Problem 404, BadSnapshot, Conflict
+        where the model would not fit into memory."""
         with self.open(model, name) as file:
-            return read_snapshot(file)
+            return _read(file, self._require_room)
 
     def open(self, model: str, name: str) -> BinaryIO:
         """The file, for reading. Problem 404 when there is none."""
@@ -169,9 +177,10 @@ class SnapshotDirectory:
 class Upload:
     """A snapshot being written: visible only after `publish`, gone if the block is left without."""
 
-    def __init__(self, folder: int, model: str, name: str) -> None:
+    def __init__(self, folder: int, model: str, name: str, require_room: RequireRoom) -> None:
         """Takes over the descriptor `folder`; made by SnapshotDirectory.begin."""
         self._folder = folder
+        self._require_room = require_room
         self._model = model
         self._name = name
         self._part = f".{secrets.token_hex(8)}{PART_SUFFIX}"
@@ -195,10 +204,10 @@ class Upload:
         self.size += len(piece)
 
     def verify(self) -> None:
-        """Read the whole file as a snapshot; BadSnapshot says what is wrong with it."""
+        """Read the whole file as a snapshot; BadSnapshot says what is wrong with it, Conflict that
+        its model would not fit into memory."""
         self._file.flush()
-        self._file.seek(0)
-        read_snapshot(self._file)
+        _read(self._file, self._require_room)
 
     def publish(self) -> Description:
         """Sync the file and give it its name. Conflict when another came first."""
@@ -226,6 +235,14 @@ class Upload:
             os.unlink(self._part, dir_fd=self._folder)
         os.close(self._folder)
         failpoint("snapshot.closed")
+
+
+def _read(file: BinaryIO, require_room: RequireRoom) -> tuple[Header, Model]:
+    """The whole snapshot, of whose model there is room for: the header is looked at first."""
+    file.seek(0)
+    require_room(read_header(file).config)
+    file.seek(0)
+    return read_snapshot(file)
 
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})

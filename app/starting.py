@@ -21,6 +21,9 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from app.connection_guard import ConnectionGuard
+from app.log_lines import Format, json_line, one_line
+
 if TYPE_CHECKING:
     from app.direct_path import DirectPath
 
@@ -33,8 +36,9 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 class Progress:
     """Says what is being done: to the terminal as lines, to pollers as a document."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", log_format: Format = "text") -> None:
         self._prefix = prefix
+        self.log_format = log_format
         self._started = time.monotonic()
         self.doing = "starting"
 
@@ -50,7 +54,12 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line on standard error, with the seconds since the start."""
-        print(f"clickfold {self.seconds:6.1f} s  {self._prefix}{line}", file=sys.stderr, flush=True)
+        line = self._prefix + line
+        if self.log_format == "json":
+            shown = json_line(time.time(), "info", "clickfold", line)
+        else:
+            shown = f"clickfold {self.seconds:6.1f} s  {one_line(line)}"
+        print(shown, file=sys.stderr, flush=True)
 
     def document(self) -> dict[str, Any]:
         """For pollers."""
@@ -60,8 +69,9 @@ class Progress:
 class Switch:
     """An ASGI application that answers by itself until `application` is set."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, guard: ConnectionGuard | None = None) -> None:
         self._progress = progress
+        self.guard = guard if guard is not None else ConnectionGuard()
         self.application: Application | None = None
         self.direct: DirectPath | None = None  # what the protocol may answer by itself
 

@@ -179,6 +179,8 @@ class Curves:
         marks = np.frombuffer(content, np.int64, sizes[3], int(at[3]))
         curves.points[:used] = points.reshape(used, POINT)
         curves.marks[:used] = marks.reshape(used, MARK)
+        if not all(np.isfinite(numbers).all() for numbers in (curves.sums, points)):
+            raise ValueError("a sum of the history is not finite")
         return curves
 
     def history(self) -> dict[str, Any]:

@@ -226,11 +226,15 @@ class _Sections:
 
     def take(self, dtype: Any, count: int) -> npt.NDArray[Any]:
         size = np.dtype(dtype).itemsize * count
-        if self._at + size > self._end:
-            raise BadEntry("a section of the payload is longer than the payload")
+        self.require(size)
         array = np.frombuffer(self._payload, dtype, count, self._at)
         self._at += size
         return array
+
+    def require(self, size: int) -> None:
+        """So many bytes are left at least."""
+        if self._at + size > self._end:
+            raise BadEntry("a section of the payload is longer than the payload")
 
     def finish(self) -> None:
         if self._at != self._end:
@@ -240,6 +244,7 @@ class _Sections:
 def _decode_examples(payload: bytes, flags: int, counts: Sequence[int]) -> ExamplesEntry:
     rows, requests, schemas, fields, hashes, numbers = counts
     cut = _Sections(payload)
+    cut.require(rows)  # a label each: before an array of that many is made
     table = cut.take(_REQUEST, requests)
     ids = cut.take(np.uint64, rows) if flags & HAS_IDS else np.zeros(rows, np.uint64)
     value_hashes = cut.take(np.uint32, hashes)
@@ -251,15 +256,20 @@ def _decode_examples(payload: bytes, flags: int, counts: Sequence[int]) -> Examp
     kinds = cut.take(np.uint8, fields)
     labels = cut.take(np.uint8, rows)
     cut.finish()
-    _check_small_sections(table, weights, labels, rows)
+    _check_small_sections(table, weights if flags & HAS_WEIGHTS else None, labels, rows)
     expanded = expand_rows(sizes, names, kinds, row_schema, value_hashes, values)
     return ExamplesEntry(ExampleBatch(*expanded, labels, weights, ids), table)
 
 
 def _check_small_sections(
-    table: Requests, weights: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], rows: int
+    table: Requests,
+    weights: npt.NDArray[np.float32] | None,
+    labels: npt.NDArray[np.uint8],
+    rows: int,
 ) -> None:
     if int(table["rows"].sum()) != rows:
         raise BadEntry("the requests' rows are not the entry's rows")
-    if not ((weights >= 0) & (weights <= WEIGHT_MAX)).all() or (labels > 1).any():
-        raise BadEntry("a weight or a label is out of range")
+    if weights is not None and not ((weights >= 0) & (weights <= WEIGHT_MAX)).all():
+        raise BadEntry("a weight is out of range")
+    if labels.max(initial=0) > 1:
+        raise BadEntry("a label is out of range")

@@ -74,6 +74,9 @@ def _assign(offsets: I64, names: U32, hashes: U32, values: F32, out: U16, firsts
     table = np.full(capacity, -1, np.int32)
     schemas = 0
     for r in range(rows):
+        if r and _same_schema(firsts[out[r - 1]], r, offsets, names, hashes, values):
+            out[r] = out[r - 1]  # as most rows of a stream
+            continue
         signature = _signature(offsets[r], offsets[r + 1], names, hashes, values)
         place = np.int64(signature & np.uint64(capacity - 1))
         while True:

@@ -30,9 +30,11 @@ from ftrl_core.batch import canonicalise
 from ftrl_core.features import Triples
 from ftrl_core.jit import kernel
 from ftrl_core.json_bits import borrowed, inlined
+from ftrl_core.json_names import KnownNames, known_bytes, no_names, remember
 from ftrl_core.json_number import scan_number
 from ftrl_core.json_string import SPARE_BYTES, hash_string
 from ftrl_core.limits import Limits
+from ftrl_core.text_bits import MARKED_BYTES, comma_marks, count_marks
 
 Bytes = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -146,6 +148,7 @@ def _scan_object(
     out: Out,
     at: int,
     last: int,
+    known: KnownNames,
 ) -> int:
     """One features object; the next free place, or -1 where unsure or there is no room."""
     pos = _skip_space(buf, pos, end)
@@ -154,12 +157,19 @@ def _scan_object(
     pos = _skip_space(buf, pos + 1, end)
     if pos < end and buf[pos] == 125:
         return at
+    place = 0
     while pos < end and at < last:
-        pos, name = hash_string(buf, pos, end, seed, bounds[0], scratch)
-        if pos < 0:
-            return -1
-        pos = _skip_space(buf, pos, end)
-        pos = _skip_space(buf, pos + 1, end)  # the colon
+        start, size = pos, known_bytes(buf, pos, end, known, place)
+        if size:
+            pos, name = _skip_space(buf, pos + size, end), known[2][place]
+        else:
+            pos, name = hash_string(buf, pos, end, seed, bounds[0], scratch)
+            if pos < 0:
+                return -1
+            pos = _skip_space(buf, pos, end)
+            pos = _skip_space(buf, pos + 1, end)  # the colon
+            remember(known, place, start, pos - start, name)
+        place += 1
         if pos >= end:
             return -1
         if buf[pos] == 91:
@@ -178,6 +188,9 @@ def _scan_object(
 @kernel
 def _count_commas(buf: Bytes, start: int, end: int) -> int:
     count = 0
+    while start + MARKED_BYTES <= end:
+        count += count_marks(comma_marks(buf, start))
+        start += MARKED_BYTES
     for i in range(start, end):
         count += buf[i] == 44
     return count
@@ -214,12 +227,14 @@ def scan_rows(
     offsets[0] = 0
     slow = np.zeros(rows, np.int64)
     slow_count = 0
+    places = no_names()
+    known = (borrowed(places[0]), borrowed(places[1]), borrowed(places[2]))
     seed = np.uint32(hash_seed)
     at = 0
     for row in range(rows):
         last = min(at + row_max + 1, room)
         after = _scan_object(
-            buf, row_starts[row], row_starts[row + 1], seed, bounds, scratch, out, at, last
+            buf, row_starts[row], row_starts[row + 1], seed, bounds, scratch, out, at, last, known
         )
         if after < 0 or after - at > row_max:
             slow[row] = 1

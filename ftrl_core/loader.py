@@ -9,7 +9,7 @@ generation and checksum: so a slow loader always finishes.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,14 @@ from ftrl_core.checkpoint import (
     page_checksum,
     segment_checksum,
 )
+from ftrl_core.constants import F64
 from ftrl_core.errors import BadCheckpoint
 from ftrl_core.model import Model
 from ftrl_core.observed import load_observed
+
+Document = TypeVar("Document", dict[str, Any], list[Any])
+
+ROUNDED = 1e-6  # far more than a sum of probabilities is ever off
 
 
 class Loader:
@@ -117,22 +122,64 @@ def _unchanged(older: Manifest, newer: Manifest, kind: str) -> set[int]:
 def fill_state(model: Model, segments: dict[int, bytes], seq: int) -> None:
     """Put the state segments into a model whose pages are there, in place.
 
-    Raises ValueError, KeyError or TypeError when they do not fit.
+    Raises ValueError, KeyError or TypeError when they do not fit, or hold what no fold can make.
     """
-    core = json.loads(segments[CORE])
-    model.bias[:] = [float.fromhex(x) for x in core["bias"]]
-    if model.config.lanes > 1:
-        model.coefficients.posterior[:] = [float.fromhex(x) for x in core["posterior"]]
-    model.examples = core["examples"]
-    model.duplicates = core["duplicates"]
-    sums = np.array([float.fromhex(x) for x in core["sums"]])
+    core = _document(segments[CORE], dict)
+    lanes = model.config.lanes
+    model.bias[:] = _numbers(core["bias"], 2 * lanes)
+    if (model.bias[lanes:] < 0).any():
+        raise ValueError("a sum of squares is negative")
+    if lanes > 1:
+        model.coefficients.posterior[:] = _probabilities(core["posterior"], lanes)
+    model.examples = _count(core["examples"])
+    model.duplicates = _count(core["duplicates"])
+    sums = _numbers(core["sums"], model.metrics.sums.size)
     bins = segments.get(BINS, b"") or model.metrics.bins.tobytes()
-    model.metrics.load(sums, core["scored"], bins, segments.get(RING, b""))
+    model.metrics.load(sums, _count(core["scored"]), bins, segments.get(RING, b""))
     load_observed(model, core.get("observed", {}))
-    model.names.add(json.loads(segments.get(NAMES, b"[]")))
+    names = _document(segments.get(NAMES, b"[]"), list)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name is no text")
+    model.names.add(names)
     model.names_seq = seq
     window = model.deduplication
     ids = [segments.get(IDS + k, b"") for k in range(window.segment_seqs.size)]
-    window.load(core["remembered"], core["carried"], ids, seq)
+    window.load(_count(core["remembered"]), _count(core["carried"]), ids, seq)
     admission, first = model.coefficients.admission, IDS + len(ids)
     admission.load([segments.get(first + i, b"") for i in range(admission.segment_count)])
+
+
+def _document(content: bytes, kind: type[Document]) -> Document:
+    """The JSON document of this kind; ValueError, TypeError."""
+    try:
+        document = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(document, kind):
+        raise TypeError("a document of another kind")
+    return document
+
+
+def _numbers(texts: list[str], count: int) -> F64:
+    """float64[count], all finite, of hexadecimal texts."""
+    try:
+        numbers = np.array([float.fromhex(text) for text in texts])
+    except OverflowError as error:
+        raise ValueError("a number is too large") from error
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ValueError("another count of numbers, or one that is not finite")
+    return numbers
+
+
+def _probabilities(texts: list[str], count: int) -> F64:
+    numbers = _numbers(texts, count)
+    if (numbers < 0).any() or abs(numbers.sum() - 1) > ROUNDED:
+        raise ValueError("probabilities do not sum to one")
+    return numbers
+
+
+def _count(value: object) -> int:
+    """A whole number that 63 bits hold."""
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError("no count")
+    return value

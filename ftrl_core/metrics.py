@@ -180,7 +180,7 @@ class Metrics:
 
     def load(self, sums: F64, scored: int, bins: bytes, ring: bytes) -> None:
         """Take over a state that `sums`, `scored`, `bins` and `ring_bytes` gave; ValueError when
-        the sizes disagree."""
+        the sizes disagree or a number cannot be."""
         used = min(scored, WINDOW)
         if len(ring) != 9 * used:
             raise ValueError("the ring of scores has another size")
@@ -190,6 +190,11 @@ class Metrics:
         self._logits[:used] = np.frombuffer(ring, np.float32, used)
         self._weights[:used] = np.frombuffer(ring, np.float32, used, 4 * used)
         self._labels[:used] = np.frombuffer(ring, np.uint8, used, 8 * used)
+        weighed = ((array >= 0) & (array < np.inf) for array in (self.bins, self._weights))
+        if not all(right.all() for right in weighed) or (self._labels > 1).any():
+            raise ValueError("a weight or a label is out of range")
+        if not np.isfinite(self._logits).all():
+            raise ValueError("a logit is not finite")
 
 
 def window_figures(logits: F32, weights: F32, labels: U8) -> dict[str, Any]:

@@ -241,6 +241,8 @@ class Slices:
             rows = [*range(used), OTHER, MISSING]
             a.counts[s, rows] = read.take(np.int64, len(rows) * 3).reshape(-1, 3)
             a.sums[s, rows] = read.take(np.float64, len(rows) * 12).reshape(-1, 3, 4)
+        if not np.isfinite(a.sums).all():
+            raise ValueError("a sum of the slices is not finite")
         self.waiting = waiting
 
 

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from ftrl_core.checkpoint import Cut, page_checksum
 from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadConfig, BadSnapshot
@@ -38,6 +40,7 @@ MAGIC = b"CFSNAP1\n"
 SEAL, PAGE, SEGMENT, END = range(4)
 HEADER_MAX = 1 << 20
 SEGMENT_MAX = 64 << 20
+TEXT_MAX = 256  # characters of a digest, an incarnation, a name
 _FRAME = struct.Struct("<BIII")
 
 
@@ -123,6 +126,9 @@ def read_snapshot(file: BinaryIO) -> tuple[Header, Model]:
 def _put_page(model: Model, index: int, content: bytes, seq: int) -> None:
     if index >= model.table.page_count or len(content) != model.table.page_bytes:
         raise BadSnapshot("a page is not one of the table's")
+    records = np.frombuffer(content, np.float32).reshape(-1, 2, model.table.lanes)
+    if not np.isfinite(records).all() or (records[:, 1] < 0).any():
+        raise BadSnapshot("a coefficient is not a number that a model can have")
     model.table.put(index, content, seq, page_checksum(content))
 
 
@@ -187,13 +193,27 @@ def _read_header(text: bytes) -> Header:
         return Header(
             ModelConfig.from_dict(fields["config"]),
             Position.parse(fields["position"]),
-            fields["digest"],
-            fields["incarnation"],
-            fields["name"],
-            int(fields["created_ms"]),
-            int(fields["examples"]),
+            _text(fields["digest"]),
+            _text(fields["incarnation"]),
+            _text(fields["name"]),
+            _count(fields["created_ms"]),
+            _count(fields["examples"]),
         )
     except BadConfig as error:
         raise BadSnapshot(f"the snapshot's configuration is not known: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadSnapshot("the snapshot's header cannot be read") from error
+
+
+def _text(value: object) -> str:
+    """A string that UTF-8 can hold: JSON can say half a surrogate pair."""
+    if not isinstance(value, str) or len(value) > TEXT_MAX:
+        raise TypeError("no text")
+    value.encode()
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError("no count")
+    return value

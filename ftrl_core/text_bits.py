@@ -66,6 +66,12 @@ def line_feed_marks(typingctx: Any, buf: Any, index: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def comma_marks(typingctx: Any, buf: Any, index: Any) -> Any:
+    """Bit i is set where buf[index + i] is a comma."""
+    return _marks(0, ",", buf)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def first_mark(typingctx: Any, marks: Any) -> Any:
     """Number of the lowest bit of the uint64 that is set, as intp; one is set."""
 

@@ -92,10 +92,11 @@ def _set_label_and_weight(
     if words != 1 and words != 2:
         return False
     label = _label_of(buf, first[0], first[1])
-    sure, weight = label >= 0, ONE
+    if label < 0:
+        return False
+    sure, weight = True, ONE
     if words == 2:
-        known, weight = _weight_of(buf, second[0], second[1], weight_max)
-        sure = sure and known
+        sure, weight = _weight_of(buf, second[0], second[1], weight_max)
     fields[0][row] = label
     fields[1][row] = weight
     return sure

@@ -6,6 +6,7 @@
     report             a page about a model, with plots
     admin_commands     snapshot, restore, stats, skip,    a running service
                        models (list, create, show, delete)
+    key_commands       keys (new, list, check)            who may do what
     service_commands   serve, demo, doctor, version       the service as a program
 
 Declaring a command imports typer and little else; what it needs to run (numpy, numba, the HTTP
@@ -19,7 +20,13 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import admin_commands, file_commands, interchange_commands, service_commands
+from app.cli import (
+    admin_commands,
+    file_commands,
+    interchange_commands,
+    key_commands,
+    service_commands,
+)
 from app.cli.explain import explain
 from app.cli.failures import FailureGroup
 from app.cli.report import report
@@ -52,6 +59,7 @@ for _command in (
 app.command("import")(interchange_commands.import_weights)
 app.command("export")(interchange_commands.export_weights)
 app.add_typer(admin_commands.models, name="models")
+app.add_typer(key_commands.keys, name="keys")
 
 
 def main() -> None:

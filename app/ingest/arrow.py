@@ -17,11 +17,13 @@ first such body comes. Errors name the row, and the column as the pointer's last
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.ingest.arrow_texts import text_hashes
 from app.ingest.content import UnsupportedMediaType
 from ftrl_core.batch import ExampleBatch, canonicalise, frozen
 from ftrl_core.columns import hash_texts, place_items
@@ -32,6 +34,8 @@ from ftrl_core.hashing import name_hash
 from ftrl_core.limits import Limits
 
 I64 = npt.NDArray[np.int64]
+U32 = npt.NDArray[np.uint32]
+Features = tuple[I64, U32, U32, npt.NDArray[np.float32]]  # as in ExampleBatch, not yet canonical
 _DEFAULT_LIMITS = Limits()
 RESERVED = ("label", "weight", "id")
 _TYPE = "a column is of text, numbers, true and false, or lists of these"
@@ -56,24 +60,30 @@ def decode_arrow(
     UnsupportedMediaType where pyarrow is not installed."""
     table = _read(body, limits)
     try:
-        return table_to_batch(table, limits, hash_seed, require_labels)
+        return table_to_batch(table, limits, hash_seed, require_labels, body)
     except library().ArrowException:
         raise BadBody("a column is of a type that cannot be read") from None
 
 
 def table_to_batch(
-    table: Any, limits: Limits, hash_seed: int, require_labels: bool
+    table: Any, limits: Limits, hash_seed: int, require_labels: bool, body: bytes = b""
 ) -> ExampleBatch:
-    """The batch of a checked table, of any number of rows; raises as decode_arrow does."""
-    rows = table.num_rows
-    columns = [_Column(limits, hash_seed, name) for name in table.column_names]
-    items = [
-        (column, column.items(_whole(data), np.arange(rows)))
-        for column, data in zip(columns, table.columns, strict=True)
-        if column.name not in RESERVED
+    """The batch of a checked table, of any number of rows; raises as decode_arrow does.
+
+    body: the stream that the table was read from, if it is at hand.
+    """
+    columns = [
+        (_Column(limits, hash_seed, name), data)
+        for name, data in zip(table.column_names, table.columns, strict=True)
+        if name not in RESERVED
     ]
+    features = _plain_rows(columns, body, table.num_rows, limits)
+    if features is None:
+        every = np.arange(table.num_rows)
+        items = [(column, column.items(_whole(data), every)) for column, data in columns]
+        features = _rows(items, table.num_rows, limits)
     fields = _fields(table, limits, hash_seed, require_labels)
-    return ExampleBatch(*canonicalise(*_rows(items, rows, limits)), *fields)
+    return ExampleBatch(*canonicalise(*features), *fields)
 
 
 def arrow_names(body: bytes) -> set[str]:
@@ -121,6 +131,12 @@ def _whole(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+@lru_cache(maxsize=4096)
+def _name_hash(name: str, hash_seed: int) -> int:
+    """The columns of one client's bodies have the same names."""
+    return name_hash(name, hash_seed)
+
+
 class _Column:
     """One column that is a feature: how its values become items."""
 
@@ -131,7 +147,7 @@ class _Column:
             raise Place(None, "").wrong(
                 f"the name of a feature is longer than {limits.name_bytes} bytes"
             )
-        self.name_hash = name_hash(name, hash_seed)
+        self.name_hash = _name_hash(name, hash_seed)
 
     def items(self, array: Any, rows: I64) -> _Items:
         """The items of an array whose i-th value belongs to row rows[i]."""
@@ -204,9 +220,24 @@ def _is_text(kind: Any) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
-def _rows(
-    columns: list[tuple[_Column, _Items]], rows: int, limits: Limits
-) -> tuple[I64, npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
+def _plain_rows(
+    columns: list[tuple[_Column, Any]], body: bytes, rows: int, limits: Limits
+) -> Features | None:
+    """All columns as rows of features if they are texts that can be read in one go."""
+    width = len(columns)
+    if not 0 < width <= limits.features or width * rows > limits.request_features:
+        return None
+    names = [column.name_hash for column, _ in columns]
+    data = [data for _, data in columns]
+    hashes = text_hashes(body, data, library().string(), names, limits.value_bytes)
+    if hashes is None:
+        return None
+    offsets = np.arange(0, rows * width + 1, width)
+    every_name = np.tile(np.array(names, np.uint32), rows)
+    return offsets, every_name, hashes, np.ones(rows * width, np.float32)
+
+
+def _rows(columns: list[tuple[_Column, _Items]], rows: int, limits: Limits) -> Features:
     """All columns as rows of features, not yet canonical."""
     counts = np.zeros(rows, np.int64)
     for _, items in columns:

@@ -19,6 +19,7 @@ import zstandard
 from ftrl_core.errors import BadBody, ClickfoldError, TooLarge
 from ftrl_core.limits import Limits
 
+JSON_TEXT = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 MSGPACK = "application/msgpack"
 PACKED = "application/x-clickfold-batch"
@@ -26,8 +27,8 @@ VW_TEXT = "text/x-vw"
 _GZIP = 16 + zlib.MAX_WBITS  # a gzip header and trailer are expected
 _GZIP_STEP_BYTES = 4 << 10  # of input: deflate expands at most 1032-fold, so 4 MiB a step
 _ZSTD_STEP_BYTES = 256  # of input: a block of 4 bytes can expand to 128 KiB, so 8 MiB a step
-_ZSTD_WINDOW_MAX = 8 << 20
-_FRAMES_MAX = 10_000  # members of a gzip file, frames of zstd: each costs a decompressor
+ZSTD_WINDOW_MAX = 8 << 20
+FRAMES_MAX = 10_000  # members of a gzip file, frames of zstd: each costs a decompressor
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
 
@@ -66,7 +67,7 @@ def decompressed(content_encoding: str | None, body: bytes, limits: Limits) -> b
         if encoding in ("gzip", "x-gzip"):
             return _expanded(body, lambda: zlib.decompressobj(_GZIP), _GZIP_STEP_BYTES, most)
         if encoding == "zstd":
-            decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
+            decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
             return _expanded(body, decompressor.decompressobj, _ZSTD_STEP_BYTES, most)
     except (zlib.error, zstandard.ZstdError):
         raise BadBody("the compressed data are damaged") from None
@@ -101,7 +102,7 @@ def _expanded(body: bytes, new_frame: Callable[[], _Frame], step_bytes: int, mos
         step = view[at : at + step_bytes]
         pieces.append(frame.decompress(step))
         length += len(pieces[-1])
-        if length > most or frames > _FRAMES_MAX:
+        if length > most or frames > FRAMES_MAX:
             raise TooLarge(f"a body has at most {most} bytes after decompression")
         at += len(step) - len(frame.unused_data)
     if not frame.eof:

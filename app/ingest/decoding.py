@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
+
+import msgspec
 
 from app.ingest.arrow import decode_arrow
 from app.ingest.bodies import decode_json, decode_ndjson
 from app.ingest.content import (
     ARROW,
+    JSON_TEXT,
     MSGPACK,
     PACKED,
     VW_TEXT,
@@ -20,11 +24,12 @@ from app.ingest.content import (
 from app.ingest.msgpack import decode_msgpack
 from app.ingest.packed import decode_packed
 from app.ingest.vw import decode_vw
+from ftrl_core import columns
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.limits import Limits
 
-_DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
-    "application/json": decode_json,
+DECODERS: dict[str, Callable[[bytes, Limits, int, bool], ExampleBatch]] = {
+    JSON_TEXT: decode_json,
     "application/x-ndjson": decode_ndjson,
     ARROW: decode_arrow,
     MSGPACK: decode_msgpack,
@@ -70,9 +75,9 @@ def decode_body(
     Raises UnsupportedMediaType (before the body is looked at), BadBody, BadExample or TooLarge.
     """
     kind = media_type(content_type)
-    decoder = _DECODERS.get(kind)
+    decoder = DECODERS.get(kind)
     if decoder is None:
-        raise UnsupportedMediaType("the Content-Type must be " + " or ".join(_DECODERS))
+        raise UnsupportedMediaType("the Content-Type must be " + " or ".join(DECODERS))
     plain = decompressed(content_encoding, body, limits)
     if kind == VW_TEXT and id_from_tag:
         decoder = partial(decode_vw, id_from_tag=True)
@@ -83,6 +88,15 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel that a request may need."""
     warm_up_json()
     warm_up_vw()
+    for require_labels in (True, False):
+        for body in (_WARM_UP_BODY, _WARM_UP_PLAIN):
+            decode_msgpack(_msgpack_of(body), _DEFAULT_LIMITS, 0, require_labels)
+    if find_spec("pyarrow") is not None:
+        columns.warm_up()
+
+
+def _msgpack_of(body: bytes) -> bytes:
+    return msgspec.msgpack.encode(msgspec.json.decode(body))
 
 
 def warm_up_json() -> None:

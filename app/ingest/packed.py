@@ -38,16 +38,17 @@ def decode_packed(
     if not isinstance(entry, ExamplesEntry):
         raise BadBody("not a packed batch: the entry has no examples")
     batch = entry.batch
-    _check(batch, limits)
+    _settle(batch, limits)
     if not require_labels:
         batch.labels = np.full(batch.rows, NO_LABEL, np.uint8)
-    batch.values = _without_tiny(batch.values)
-    batch.weights = _without_tiny(batch.weights)
     return batch
 
 
-def _check(batch: ExampleBatch, limits: Limits) -> None:
-    """The limits of a request, and what an entry may hold but a client may not send."""
+def _settle(batch: ExampleBatch, limits: Limits) -> None:
+    """The limits of a request, and what an entry may hold but a client may not send.
+
+    What is closer to zero than TINY becomes zero.
+    """
     if batch.rows == 0:
         raise BadExample("there are no examples", None, "")
     if batch.rows > limits.examples:
@@ -57,12 +58,25 @@ def _check(batch: ExampleBatch, limits: Limits) -> None:
     lengths = np.diff(batch.row_offsets)
     if (row := _first(lengths > limits.features)) is not None:
         raise TooLarge(f"an example has at most {limits.features} features", row, "/features")
-    if (row := _first(~(batch.weights <= limits.weight))) is not None:
-        raise BadExample(f"weight must be a number from 0 to {limits.weight:g}", row, "/weight")
+    if not _all_ones(batch.weights):
+        if (row := _first(~(batch.weights <= limits.weight))) is not None:
+            raise BadExample(f"weight must be a number from 0 to {limits.weight:g}", row, "/weight")
+        batch.weights = _without_tiny(batch.weights)
+    if not _all_ones(batch.values):
+        _check_values(batch, limits)
+        batch.values = _without_tiny(batch.values)
+
+
+def _check_values(batch: ExampleBatch, limits: Limits) -> None:
     if (place := _first(~(np.abs(batch.values) <= limits.abs_value))) is not None:
         row = int(np.searchsorted(batch.row_offsets, place, side="right")) - 1
         detail = f"a number must be finite and at most {limits.abs_value:g} in magnitude"
         raise BadExample(detail, row, "/features")
+
+
+def _all_ones(numbers: np.ndarray[tuple[int], np.dtype[np.float32]]) -> bool:
+    """Whether there is nothing to check: most bodies have categories of weight 1 alone."""
+    return bool((numbers == 1).all())
 
 
 def _first(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -81,7 +81,7 @@ def rows_to_batch(
     """The batch of all rows, the shared features merged into each. Raises BadExample, TooLarge."""
     common = _scan_shared(shared, reader) if shared is not None else None
     shared_count = int(common.values.size) if common is not None else 0
-    labels, weights, event_ids, bad = _settle(rows, reader)
+    labels, weights, event_ids, bad = settle(rows, reader)
     features = [row.features for row in rows]
     scanned = _scan(features, reader, shared_count, canonical=common is None)
     if scanned.slow:
@@ -100,15 +100,18 @@ def rows_to_batch(
     return ExampleBatch(*arrays, labels, weights, event_ids)
 
 
-def _settle(
-    rows: Sequence[Row], reader: Reader
+def settle(
+    rows: Sequence[Any], reader: Reader
 ) -> tuple[
     np.ndarray[tuple[int], np.dtype[np.uint8]],
     np.ndarray[tuple[int], np.dtype[np.float32]],
     np.ndarray[tuple[int], np.dtype[np.uint64]],
     int,
 ]:
-    """Labels, weights, event ids and the first row that is wrong, as `settle_fields` has them."""
+    """Labels, weights, event ids and the first row that is wrong, as `settle_fields` has them.
+
+    rows are LearnRow, or whatever has their label, weight and id.
+    """
     count = len(rows)
     labels = [row.label for row in rows] if reader.require_labels else []
     weights = [row.weight for row in rows]

@@ -43,6 +43,8 @@ def decode_vw(
     batch, _ = vw_batch(bytearray(body), reader, id_from_tag, _refuse)
     if batch.rows == 0:
         raise BadExample("there are no examples", None, "")
+    if batch.rows > limits.examples:  # the last line may have no end
+        raise TooLarge(f"a request has at most {limits.examples} lines")
     return batch
 
 

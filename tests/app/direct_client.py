@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.connection_guard import ConnectionGuard
 from app.direct_protocol import DirectProtocol
 from app.starting import Progress, Switch
 from tests.app.http_service import Service
@@ -24,7 +25,8 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent = b""
-        self.closed = False
+        self.closed = self.aborted = False
+        self.unsent = 0  # bytes that the client has not taken
 
     def write(self, data: Any) -> None:
         self.sent += bytes(data)
@@ -34,6 +36,9 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def get_extra_info(self, _name: str, default: Any = None) -> Any:
         return default
@@ -45,14 +50,16 @@ class Wire(asyncio.Transport):
         """Nothing comes by itself."""
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
 
 class Client:
     """One connection to the application, with the short way or without."""
 
-    def __init__(self, service: Service, *, direct: bool) -> None:
-        switch = Switch(Progress())
+    def __init__(
+        self, service: Service, *, direct: bool, guard: ConnectionGuard | None = None
+    ) -> None:
+        switch = Switch(Progress(), guard)
         switch.application = service.app
         switch.direct = service.app.state.direct if direct else None
         config = uvicorn.Config(

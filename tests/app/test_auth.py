@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
-from app.auth import Key, load_keys
+from app.auth import load_keys
+from app.key_lines import Key, number_of
 from app.main import MODEL_ROUTERS, ROUTERS
 from app.problems import Problem
 from app.route_table import MODEL_PREFIX, ROUTES, SCOPES, Route, match_path
@@ -245,9 +246,16 @@ def test_keys_from_text_and_file(tmp_path: Path) -> None:
     file.write_text(f"# comment\n\nc  admin  ads,b*  sha256:{digest}\n")
     ring = load_keys("a predict first; b learn,read * second", file)
     first = ring.holder([b"Bearer first"])
-    assert first == Key("a", frozenset({"predict"}), None, hashlib.sha256(b"first").digest(), 1)
+    assert first == Key(
+        "a",
+        frozenset({"predict"}),
+        None,
+        hashlib.sha256(b"first").digest(),
+        number_of("a"),
+        is_plain=True,
+    )
     third = ring.holder([b"Bearer third"])
-    assert (third.name, third.number, third.models) == ("c", 3, ("ads", "b*"))
+    assert (third.name, third.number, third.models) == ("c", number_of("c"), ("ads", "b*"))
     assert third.may("read")
     assert not third.may("learn")
     assert third.may_use("ads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app import checkpointing
 from app.checkpoint_store import Bytes
 from app.errors import Unavailable
 from app.hub import Hub
@@ -94,6 +96,34 @@ async def test_checkpoints_leave_nothing_behind(
         rows = await _ask(hub, "HLEN", KEYS.generations)
         assert len(pages) <= 2 * 4
         assert rows <= 3
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
+async def test_a_large_copy_is_not_kept(
+    redis_url: str,
+    tmp_path: Path,
+    random: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    kept_bytes: int,
+) -> None:
+    monkeypatch.setattr(checkpointing, "BUFFER_KEPT_BYTES", kept_bytes)
+    copies: list[weakref.ref[Any]] = []
+    touched = checkpointing._touched_memory
+
+    def noted(size: int) -> Any:
+        memory = touched(size)
+        copies.append(weakref.ref(memory))
+        return memory
+
+    monkeypatch.setattr(checkpointing, "_touched_memory", noted)
+    async with hub_on(redis_url, tmp_path) as hub:
+        replica = await default_of(hub)
+        for _ in range(3):
+            await replica.learn(batch_of(random, 200))
+            await replica.checkpoint()
+
+        lasting = [copy() is not None for copy in copies]
+        assert lasting == ([True] if kept_bytes else [False] * 3)
 
 
 async def test_two_requests_for_a_checkpoint_are_not_written_at_once(

@@ -7,12 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.direct_path import DirectPath
 from app.errors import Unavailable
+from app.ingest import warm_up
+from app.ingest.content import PACKED, VW_TEXT
 from app.replica import ModelReplica
 from app.writing import Writer
+from ftrl_core.batch import ExampleBatch
+from ftrl_core.entry import encode_examples, whole_request
 from tests.app.direct_client import Client, request
 from tests.app.http_service import SMALL, Service, running
 
@@ -269,3 +274,31 @@ async def test_a_connection_is_closed_in_the_middle_of_a_head_too(
         await client.ask()
         await asyncio.sleep(1.5)
         assert client.wire.closed
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", "application/msgpack", PACKED, VW_TEXT])
+async def test_every_body_is_handed_over(
+    redis_url: str, tmp_path: Path, handed_over: list[bool], kind: str
+) -> None:
+    given = [{"label": i % 2, "features": {"ad": f"a{i}", "price": float(i)}} for i in range(3)]
+    batch = ExampleBatch.from_examples(given)
+    warm_up()  # or the first reply waits for a compiler
+    bodies = {
+        "application/x-ndjson": b"\n".join(json.dumps(example).encode() for example in given),
+        "application/msgpack": msgspec.msgpack.encode({"examples": given}),
+        PACKED: encode_examples(batch, whole_request(batch)),
+        VW_TEXT: b"1 |ad a0\n-1 |ad a1 price:2\n1 |ad a2\n",
+    }
+    async with running(redis_url, tmp_path) as service:
+        replies: dict[bool, list[bytes]] = {}
+        for direct in (False, True):
+            client = Client(service, direct=direct)
+            for body in (bodies[kind], bodies[kind], b"\xff" * len(bodies[kind])):
+                answer = await client.ask(request(body, "/learn", kind=kind))
+                replies.setdefault(direct, []).append(answer)
+        assert handed_over == [True, False]
+        assert await examples(service) == 12
+        for usual, short in zip(*replies.values(), strict=True):
+            assert short.split(b"\r\n")[0] == usual.split(b"\r\n")[0]
+        assert b"problem+json" in replies[True][2]
+        assert replies[True][2].partition(b"{")[2] == replies[False][2].partition(b"{")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,30 @@ async def test_the_last_resort_says_nothing_and_logs(
         assert learned.json()["outcome"] == "unknown"
         assert "secret" in caplog.text
         monkeypatch.undo()
+
+
+def _slugs_in_the_code() -> set[str]:
+    """Every string that is handed to an error which becomes a problem of that type."""
+    places = {"Problem": 0, "Conflict": 0, "Throttled": 0, "Unavailable": 1, "not_learned": 1}
+    found = set()
+    for path in (Path(__file__).parents[2] / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                place = places.get(node.func.id)
+                if place is not None and len(node.args) > place:
+                    slugs = ast.walk(node.args[place])
+                    found |= {one.value for one in slugs if isinstance(one, ast.Constant)}
+    return {slug for slug in found if isinstance(slug, str)}
+
+
+async def test_every_type_of_problem_has_a_page(redis_url: str, tmp_path: Path) -> None:
+    slugs = _slugs_in_the_code()
+    assert {"busy", "not-stuck", "rate-exceeded", "memory-limit", "redis-away"} <= slugs
+    assert slugs <= CATALOGUE.keys()
+    async with running(redis_url, tmp_path) as service:
+        listed = (await service.client.get("/problems")).json()["problems"]
+        assert [one["type"] for one in listed] == [f"/problems/{slug}" for slug in CATALOGUE]
+        for one in listed:
+            assert (await service.client.get(one["type"])).json() == one
+            assert one["advice"]
+            assert 400 <= one["status"] < 600

@@ -17,6 +17,7 @@ from app.problems import Problem
 from app.snapshots import ABANDONED_SECONDS, SnapshotDirectory, new_name
 from ftrl_core.batch import ExampleBatch
 from ftrl_core.checkpoint import cut
+from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadSnapshot
 from ftrl_core.model import Model
 from ftrl_core.snapshot_file import write_snapshot
@@ -193,3 +194,27 @@ def test_damaged_files_are_not_listed(tmp_path: Path, content: bytes) -> None:
 def test_new_names_are_names() -> None:
     assert new_name("1-42", 0) == "19700101t000000z-1-42"
     assert is_name(new_name("9007199254740991-9007199254740991", 10**12))
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    model = Model({"table_bits": 10, "deduplication_window": 64})
+    pieces = list(
+        write_snapshot(cut(model, -1), name="x", incarnation="0" * 16, created_ms=1, examples=0)
+    )
+    seen: list[int] = []
+
+    def require_room(config: ModelConfig) -> None:
+        seen.append(config.table_bits)
+        raise Conflict("memory-limit", "too large")
+
+    directory = SnapshotDirectory(tmp_path / "snapshots", require_room)
+    with directory.begin("ads", "one") as upload:
+        for piece in pieces:
+            upload.write(piece)
+        with pytest.raises(Conflict):
+            upload.verify()
+    directory.take("ads", "two", pieces)  # our own are not looked at
+    with pytest.raises(Conflict):
+        directory.load("ads", "two")
+    assert seen == [10, 10]
+    directory.close()

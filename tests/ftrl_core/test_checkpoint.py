@@ -284,7 +284,7 @@ def test_page_checksum(zero_at: int | None) -> None:
 
 def test_floats_survive_the_core_segment() -> None:
     model: Any = folded({"table_bits": 8}, payloads(1, 2))
-    model.bias[:] = [-1 / 3, 1e-300, 5e-324, 0.1] * 2
+    model.bias[:] = [-1 / 3, 1e-300, 5e-324, 0.1, 1 / 3, 1e-300, 5e-324, 0.1]
     model.coefficients.posterior[:] = [1 / 3, 1e-300, 5e-324, 2 / 3]
     copy = load(Manifest.advance(None, cut(model, -1), "a", "0" * 16), {"a": cut(model, -1)})
     assert copy.bias.tobytes() == model.bias.tobytes()

@@ -17,7 +17,8 @@ from ftrl_core.limits import Limits
 from tests.oracle.slow_ingest import LIMITS, SEED, outcome
 
 pa = pytest.importorskip("pyarrow")
-decode_arrow = pytest.importorskip("app.ingest.arrow").decode_arrow
+arrow = pytest.importorskip("app.ingest.arrow")
+decode_arrow, text_hashes = arrow.decode_arrow, arrow.text_hashes
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -49,6 +50,9 @@ COLUMNS = {
     ),
 }
 TABLE = pa.table(COLUMNS)
+TEXTS = pa.table(
+    {"label": [0, 1, 1], **{name: pa.array(["a9", "", "日本"]) for name in ("x", "y", "z")}}
+)
 
 
 def examples_of(table: Any) -> list[dict[str, Any]]:
@@ -70,6 +74,29 @@ def test_every_type_is_as_in_json(chunk: int | None) -> None:
     said = outcome(decode_arrow, body_of(TABLE, chunk), LIMITS, SEED)
     assert len(said) == 7
     assert said == of_examples(TABLE)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_columns_of_texts_are_read_in_one_go(
+    monkeypatch: pytest.MonkeyPatch, chunk: int | None
+) -> None:
+    read = []
+
+    def asked(*given: Any) -> Any:
+        read.append(text_hashes(*given))
+        return read[-1]
+
+    monkeypatch.setattr(arrow, "text_hashes", asked)
+    choose = random.Random(5)
+    texts = ["", "a", "é", "日本", "x" * 9, "y" * 1024]
+    for width in (1, 2, 7):
+        columns = {
+            f"c{i}": pa.array([choose.choice(texts) for _ in range(6)]) for i in range(width)
+        }
+        table = pa.table({"label": pa.array([0, 1] * 3), **columns})
+        for part in (table, table.slice(2, 3)):
+            assert outcome(decode_arrow, body_of(part, chunk), LIMITS, SEED) == of_examples(part)
+    assert [hashes is not None for hashes in read] == [chunk is None] * 6
 
 
 def test_slices_and_integer_ids() -> None:
@@ -165,9 +192,10 @@ def test_no_rows_no_stream_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
         decode_arrow(b"")
 
 
-def test_damaged_streams_are_errors_of_our_own(seed: int) -> None:
+@pytest.mark.parametrize("table", [TABLE, TEXTS], ids=["every type", "texts"])
+def test_damaged_streams_are_errors_of_our_own(seed: int, table: Any) -> None:
     choose = random.Random(seed)
-    good = body_of(TABLE)
+    good = body_of(table)
     for _ in range(1500):
         body = bytearray(good)
         for _ in range(choose.randrange(1, 4)):

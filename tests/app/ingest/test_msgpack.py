@@ -15,7 +15,7 @@ from app.ingest.msgpack import _usual, decode_msgpack
 from app.ingest.msgpack_text import json_of_msgpack
 from app.ingest.slow_json import parse_json
 from ftrl_core.errors import BadBody, ClickfoldError, TooLarge
-from ftrl_core.features import ObjectPairs
+from ftrl_core.features import ObjectPairs, Reader
 from ftrl_core.limits import Limits
 from tests.app.ingest.test_random_bodies import random_body
 from tests.oracle.slow_ingest import LIMITS, SEED, outcome
@@ -71,13 +71,13 @@ def test_random_bodies_equal_json(seed: int) -> None:
 
 
 @pytest.mark.parametrize("require_labels", [True, False])
-def test_usual_bodies_are_made_into_text_by_msgspec(require_labels: bool) -> None:
+def test_usual_bodies_are_not_made_into_text(require_labels: bool) -> None:
     for value in (
         {"examples": [ONE, {"label": 0, "features": {}}]},
         {"examples": [ONE], "shared": {"user": "u17", "new": True, "n": -1}},
     ):
         body = msgspec.msgpack.encode(value)
-        assert _usual(body) is not None
+        assert _usual(body, Reader(SEED, require_labels, LIMITS)) is not None
         expected = outcome(decode_json, json.dumps(value).encode(), LIMITS, SEED, require_labels)
         assert outcome(decode_msgpack, body, LIMITS, SEED, require_labels) == expected
         assert len(expected) == 7

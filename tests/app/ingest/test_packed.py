@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -117,3 +118,16 @@ def test_damage_under_a_right_checksum_is_an_error_of_our_own(seed: int) -> None
         assert np.isfinite(read.values).all()
         assert read.row_offsets[-1] == read.values.size
         assert ((read.labels <= 1) & (read.weights >= 0)).all()
+
+
+@pytest.mark.parametrize("place", [12, 16, 20, 24, 28, 32])
+def test_counts_that_lie_take_no_memory(place: int) -> None:
+    for count in (1 << 20, 1 << 31, (1 << 32) - 1):
+        body = body_of(batch())
+        lying = sealed(body[:place] + struct.pack("<I", count) + body[place + 4 :])
+        tracemalloc.start()
+        with pytest.raises(BadBody):
+            decode_packed(lying)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 1 << 18

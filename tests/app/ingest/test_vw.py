@@ -235,3 +235,10 @@ def outcome_or_other(text: bytes) -> tuple[Any, ...]:
         return outcome(decode_vw, text, LIMITS, SEED, True, True)
     except ClickfoldError as error:
         return (type(error),)
+
+
+def test_the_last_line_counts_without_its_end() -> None:
+    limits = Limits(examples=3)
+    assert decode_vw(b"1 |a b\n" * 3, limits).rows == 3
+    with pytest.raises(TooLarge):
+        decode_vw(b"1 |a b\n" * 3 + b"1 |a b", limits)
