@@ -24,7 +24,7 @@ CURVE, SQUARE = (4.6, 2.6), (4.6, 3.2)
 LOGIT_MAX = 9.21  # one in ten thousand
 TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 LEAST_EXAMPLES = 20
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "clickfold",
     "font.family": "sans-serif",

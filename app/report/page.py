@@ -35,7 +35,7 @@ def page(
     """The file's text. drawings: (title, what it says, SVG); tables: (title, head, rows)."""
     stats = given.stats
     figures = "".join(_figure(*one) for one in drawings)
-    lower = "".join(f"<h2>{escape(title)}</h2>{table(*rest)}" for title, *rest in tables)
+    lower = "".join(f"<h2>{escape(title)}</h2>{table(head, rows)}" for title, head, rows in tables)
     title = f"Clickfold: {escape(given.name)}"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'

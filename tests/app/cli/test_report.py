@@ -60,7 +60,7 @@ def test_curves_are_drawn_from_the_figures(snapshot: Path) -> None:
         whole = np.asarray(lines["whole stream"].get_ydata(), np.float64)
         assert len(whole) == EXAMPLES // 1000
         assert whole[-1] == pytest.approx(given.stats[figure], abs=1e-6)
-    assert charts.svg(drawn) == charts.svg(drawn)  # no date, no random id
+        assert charts.svg(drawn) == charts.svg(drawn)  # no date, no random id
 
 
 def _with_names(name: str) -> Documents:
