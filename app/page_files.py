@@ -14,8 +14,8 @@ JAVASCRIPT = "text/javascript"
 MODULES = (
     "api", "chart", "colours", "dialog", "dom", "figures", "format", "history", "main", "panel",
     "save", "series", "stream", "strip", "theme", "verdicts", "view_answers", "view_calibration",
-    "view_drift", "view_explain", "view_health", "view_learning", "view_models", "view_slices",
-    "view_snapshots",
+    "view_drift", "view_explain", "view_features", "view_health", "view_learning", "view_models",
+    "view_slices", "view_snapshots", "view_table",
 )  # fmt: skip
 # name -> (place in app/static, media type)
 ASSETS = {

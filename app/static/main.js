@@ -18,14 +18,18 @@ import * as answers from "./view_answers.js";
 import * as calibration from "./view_calibration.js";
 import * as drift from "./view_drift.js";
 import * as explain from "./view_explain.js";
+import * as features from "./view_features.js";
 import * as health from "./view_health.js";
 import * as learning from "./view_learning.js";
 import * as models from "./view_models.js";
 
 import * as slices from "./view_slices.js";
 import * as snapshots from "./view_snapshots.js";
+import * as table from "./view_table.js";
 
-const VIEWS = { answers, learning, calibration, drift, health, slices, explain, snapshots, models };
+const VIEWS = {
+  answers, learning, calibration, drift, health, features, table, slices, explain, snapshots, models,
+};
 const byId = (id) => document.getElementById(id);
 const series = new Series(SERIES);
 let model = "default";

@@ -69,3 +69,20 @@ export function choices(legend, options, chosen, onChoose) {
     ),
   );
 }
+
+/** A bar from the middle: right and warm for what raises, left and cool for what lowers. */
+export function signedBar(share) {
+  const drawn = el("span", { class: share < 0 ? "less" : "more" });
+  drawn.style.width = `${(50 * Math.min(1, Math.abs(share))).toFixed(1)}%`;
+  drawn.style[share < 0 ? "right" : "left"] = "50%";
+  return el("span", { class: "signed", "aria-hidden": "true" }, drawn);
+}
+
+/** A list of names and values; a third item colours the value. */
+export function list(entries) {
+  return el(
+    "dl",
+    { class: "facts" },
+    entries.map(([name, value, kind]) => el("div", {}, el("dt", {}, name), el("dd", { class: kind }, String(value ?? "–")))),
+  );
+}

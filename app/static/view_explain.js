@@ -3,7 +3,7 @@
 import { of, request } from "./api.js";
 import { el, fill, table } from "./dom.js";
 import { fixed, percent, short } from "./format.js";
-import { panel } from "./panel.js";
+import { panel, signedBar } from "./panel.js";
 
 const SAMPLE = '{"user": "u1", "ad": "a1", "site": "s1"}';
 
@@ -58,7 +58,7 @@ function contributions(rows, { bias }) {
   const columns = [
     { title: "feature", cell: nameOf },
     { title: "contribution", number: true, cell: (row) => signed(row.contribution) },
-    { title: "towards", cell: (row) => bar(row.contribution / widest) },
+    { title: "towards", cell: (row) => signedBar(row.contribution / widest) },
     { title: "weight", number: true, cell: (row) => range(row.weight) },
     { title: "n", number: true, cell: (row) => range(row.n) },
     { title: "learning rate", number: true, cell: (row) => range(row.learning_rate) },
@@ -71,14 +71,6 @@ function nameOf({ name, value, view, held_at_zero: held }) {
   const notes = [view, [held].flat().length && [held].flat().every((one) => one === true) ? "held at zero" : null];
   const note = notes.filter(Boolean).join(", ");
   return `${name ?? "?"}${value === undefined ? "" : ` = ${value}`}${note ? ` (${note})` : ""}`;
-}
-
-/** A bar from the middle: right and warm for what raises, left and cool for what lowers. */
-export function bar(share) {
-  const fillNode = el("span", { class: share < 0 ? "less" : "more" });
-  fillNode.style.width = `${(50 * Math.min(1, Math.abs(share))).toFixed(1)}%`;
-  fillNode.style[share < 0 ? "right" : "left"] = "50%";
-  return el("span", { class: "signed", "aria-hidden": "true" }, fillNode);
 }
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${fixed(Math.abs(value), 4)}`;

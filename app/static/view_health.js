@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { el, fill, table } from "./dom.js";
 import { bytes, count, seconds, short } from "./format.js";
-import { choices, panel } from "./panel.js";
+import { choices, list, panel } from "./panel.js";
 
 const CHARTS = {
   rates: {
@@ -108,13 +108,4 @@ function replicasOf(replicas) {
     { title: "differed", number: true, cell: (row) => count(row.differences) },
   ];
   return table("Replicas", columns, replicas);
-}
-
-/** A list of names and values; a third item colours the value. */
-export function list(entries) {
-  return el(
-    "dl",
-    { class: "facts" },
-    entries.map(([name, value, kind]) => el("div", {}, el("dt", {}, name), el("dd", { class: kind }, String(value ?? "–")))),
-  );
 }
