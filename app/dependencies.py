@@ -26,6 +26,7 @@ from app.request_meter import RequestMeter
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
+from app.table_looks import TableLooks
 from app.worker_figures import WorkerFigures
 
 OBJECT_BYTES_MAX = 64 << 10  # of the small JSON bodies of the admin routes
@@ -53,15 +54,17 @@ def streams_of(request: Request) -> LiveStreams:
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """What is shown beside /stats: of all workers, and of windows."""
+    """What is shown beside /stats: of all workers, of windows, of tables."""
 
     workers: WorkerFigures
     windows: Windows
+    tables: TableLooks
 
 
 def looking_of(request: Request) -> Looking:
     """Of the process."""
-    return Looking(request.app.state.workers, request.app.state.windows)
+    state = request.app.state
+    return Looking(state.workers, state.windows, state.tables)
 
 
 def keys_of(request: Request) -> KeyRing:

@@ -48,6 +48,7 @@ from app.route_table import MODEL_PREFIX
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
+from app.table_looks import TableLooks
 from app.worker_figures import WorkerFigures, WorkerPlace
 from ftrl_core.errors import ClickfoldError
 
@@ -116,6 +117,7 @@ def create_app(settings: Settings, hub: Hub, place: WorkerPlace | None = None) -
     if (before := workers.predecessor()) is not None:
         meter.go_on_from(before)
     app.state.windows, app.state.workers = windows, workers
+    app.state.tables = TableLooks()
     app.state.streams = LiveStreams(workers, windows)
     app.state.reader = reader
     app.state.snapshots = SnapshotStore(directory, hub.connections, settings.key_prefix)

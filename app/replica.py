@@ -19,6 +19,7 @@ from app.errors import Conflict, ModelGone, ModelNotFound, Unavailable, WrongEpo
 from app.event_log import ConfigureControl, DeleteControl, EventLog, RestoreControl, SkipControl
 from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
+from app.name_dictionary import NameDictionary
 from app.redis_condition import RETRY_AFTER_SECONDS, not_learned
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
@@ -58,6 +59,7 @@ class ModelReplica:
         self._log = EventLog(connections, keys)
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
         self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
+        self.dictionary = NameDictionary()
         self._loop = asyncio.get_running_loop()  # asking for it takes 4 microseconds
 
     def start(self) -> None:

@@ -53,6 +53,8 @@ _OF_A_MODEL: dict[str, dict[str, Scope | None]] = {
     "/stats/history": {"GET": "read"},
     "/stats/reliability": {"GET": "read"},
     "/stats/slices": {"GET": "read"},
+    "/stats/table": {"GET": "read"},
+    "/stats/features": {"GET": "read"},
     "/stats/stream": {"GET": "read"},
     "/livez": {"GET": None},
     "/readyz": {"GET": None},

@@ -1,4 +1,4 @@
-"""What pages are drawn from: history, reliability, slices, and the live stream.
+"""What pages are drawn from: history, reliability, slices, the table, and the live stream.
 
 Each route is JSON, or CSV with `?format=csv`; docs/observing.md has every field. What is read of
 the model is copied between two entries, and made into a document in a thread.
@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.csv_text import csv_columns, csv_rows
-from app.dependencies import ReplicaOf, StreamsOf
+from app.dependencies import LookingOf, ReplicaOf, StreamsOf
 from app.hot_path import query_options
 from app.problems import Problem
 from app.replica import ModelReplica
@@ -26,6 +26,7 @@ from ftrl_core.reports import Looked
 
 router = APIRouter(tags=["observe"])
 STREAM_SECONDS_MAX = 86_400.0
+TOP_MAX = 1000
 CSV = "text/csv; charset=utf-8"
 _CHART: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
@@ -68,12 +69,54 @@ async def slices(request: Request, replica: ReplicaOf) -> Response:
     model = replica.require_model()
     position, tables = str(model.position), model.slices.tables()
     whole, ring = model.metrics.whole(), model.metrics.ring()
-    document = await asyncio.to_thread(slice_reports.slices, tables, lambda _: None)
+    document = await asyncio.to_thread(slice_reports.slices, tables, replica.dictionary.of)
     if is_csv:
         return Response(csv_rows(*slice_reports.rows(document)), media_type=CSV)
     overall = {**whole, "window": await asyncio.to_thread(window_figures, *ring)}
     shown = {"model": replica.name, "position": position, "overall": overall, **document}
     return json_reply(shown)
+
+
+@router.get(
+    "/stats/table",
+    summary="How full the table is, and how weights are spread",
+    response_model=ChartReply,
+    responses=_CHART,
+)
+async def table(request: Request, replica: ReplicaOf, looking: LookingOf) -> Response:
+    """Occupancy, sparsity, collisions (estimated, and of known names), histograms."""
+    is_csv = wants_csv(request)
+    document = await looking.tables.table(replica)
+    if is_csv:
+        bins = [("weights", document["weights"]), ("n", document["n"])]
+        rows = [
+            (of, *row)
+            for of, columns in bins
+            for row in zip(columns["low"], columns["high"], columns["count"], strict=True)
+        ]
+        return Response(csv_rows(["of", "low", "high", "count"], rows), media_type=CSV)
+    return json_reply({"model": replica.name, **document})
+
+
+@router.get(
+    "/stats/features",
+    summary="Features with the largest weights, and those that changed most",
+    response_model=ChartReply,
+    responses=_CHART,
+)
+async def features(request: Request, replica: ReplicaOf, looking: LookingOf) -> Response:
+    """By size of weight and by change since a remembered look, with the names that are known."""
+    is_csv = wants_csv(request, "top")
+    document = await looking.tables.features(replica, _top(request))
+    if is_csv:
+        rows = [
+            (by, *("; ".join(x) if isinstance(x, list) else x for x in row.values()))
+            for by in ("by_weight", "by_change")
+            for row in document[by]
+        ]
+        header = ["by", "slot", "names", "weight", "n", "before", "change", "listed"]
+        return Response(csv_rows(header, rows), media_type=CSV)
+    return json_reply({"model": replica.name, **document})
 
 
 @router.get("/stats/stream", summary="One line a second", response_class=Response, responses=_LINES)
@@ -101,6 +144,13 @@ def wants_csv(request: Request, *others: str) -> bool:
     if form not in ("json", "csv"):
         raise Problem("bad-query", "format is json or csv")
     return form == "csv"
+
+
+def _top(request: Request) -> int:
+    text = query_options(request.scope, ("format", "top")).get("top", "50")
+    if not text.isdecimal() or not text.isascii() or not 1 <= int(text[:9]) <= TOP_MAX:
+        raise Problem("bad-query", f"top is a number from 1 to {TOP_MAX}")
+    return int(text)
 
 
 def _seconds(text: str | None) -> float:

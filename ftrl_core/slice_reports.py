@@ -1,7 +1,7 @@
 """The slices of a model as a document: a list of names, each with its values, most seen first.
 
-Names of values are the caller's (`named`), for the log has hashes alone. A figure is None where
-there is nothing to divide.
+Names such as `site=a` are the caller's (`named`), for the log has hashes alone. A figure is None
+where there is nothing to divide.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ def _slice(table: SliceTable, named: Named) -> dict[str, Any]:
     whole = _columns(*(_sum(array, FINISHED, CURRENT) for array in (table.counts, table.sums)))
     recent = _columns(*(_sum(array, PREVIOUS, CURRENT) for array in (table.counts, table.sums)))
     labels: list[dict[str, Any]] = [
-        *(
-            {"value": named(value), "kind": _kind(value, table), "hash": f"{value:08x}"}
-            for value in table.values
-        ),
+        *(_label(value, named(value), table) for value in table.values),
         {"value": None, "kind": "other", "hash": None},
         {"value": None, "kind": "missing", "hash": None},
     ]
@@ -41,8 +38,14 @@ def _slice(table: SliceTable, named: Named) -> dict[str, Any]:
     return {"name": table.name, "distinct": len(table.values), "values": values}
 
 
-def _kind(value: int, table: SliceTable) -> str:
-    return "number" if value == table.name_hash else "value"
+def _text(name: str | None, table: SliceTable) -> str | None:
+    """The value of a name such as `site=a`; None for a number, which has many."""
+    return None if name in (None, table.name) else str(name).removeprefix(f"{table.name}=")
+
+
+def _label(value: int, name: str | None, table: SliceTable) -> dict[str, Any]:
+    kind = "number" if value == table.name_hash else "value"
+    return {"value": _text(name, table), "kind": kind, "hash": f"{value:08x}"}
 
 
 def _sum(array: Any, one: int, other: int) -> Any:

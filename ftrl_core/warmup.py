@@ -25,8 +25,11 @@ from ftrl_core.json_score import FeatureTexts
 from ftrl_core.limits import Limits
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
+from ftrl_core.numeric_features import bin_hash
 from ftrl_core.position import Position
+from ftrl_core.slices import Slices, row_of
 from ftrl_core.snapshot_file import read_snapshot, write_snapshot
+from ftrl_core.survey import survey
 
 ROWS, FEATURES, ENTRIES = 96, 70, 8
 _SMALL = {"table_bits": 13, "deduplication_window": 128}
@@ -120,6 +123,10 @@ def _fold(config: dict[str, Any]) -> Model:
         model.predict(batch)
     model.predict_texts([b'{"a":1,"b":"c"}'], FeatureTexts(Limits(), 64))
     model.uncertainty(batch)
+    survey(model.coefficients, model.examples)
+    bin_hash(np.uint32(1), np.float32(1.0))
+    arrays = Slices(("field",), 0).arrays
+    row_of(0, np.uint32(1), arrays.used, arrays.values, arrays.places)
     return model
 
 
