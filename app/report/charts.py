@@ -162,6 +162,31 @@ def predictions(given: Documents) -> Figure | None:
     return drawn
 
 
+def _slots(bins: Document, marks: Sequence[float], label: str) -> Figure | None:
+    counts = bins.get("count", [])
+    if not any(counts):
+        return None
+    with mpl.rc_context(_STYLE):
+        drawn, axes = _axes(SQUARE)
+        axes.bar(range(len(counts)), counts, 0.9, color=ACCENT, alpha=0.6)
+        at = [(bins["low"].index(mark), f"{mark:g}") for mark in marks if mark in bins["low"]]
+        axes.set_xticks([place for place, _ in at], [text for _, text in at])
+        axes.set_xlabel(label)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    return drawn
+
+
+def weights(given: Documents) -> Figure | None:
+    """Slots by weight: powers of two, both signs."""
+    return _slots(given.table.get("weights", {}), (-8, -0.25, 0, 0.25, 8), "weight")
+
+
+def squares(given: Documents) -> Figure | None:
+    """Slots by n: powers of two."""
+    marks = [2.0**power for power in (-20, -10, 0, 10, 20)]
+    return _slots(given.table.get("n", {}), marks, "n")
+
+
 # file name -> (title, what it says, drawing)
 CHARTS: dict[str, tuple[str, str, Draw]] = {
     "log-loss": ("Log loss", "lower is better", log_loss),
@@ -170,4 +195,6 @@ CHARTS: dict[str, tuple[str, str, Draw]] = {
     "calibration": ("Calibration over time", "1 is right; above, too many clicks", calibration),
     "reliability": ("Reliability", "on the diagonal it can be believed", reliability),
     "predictions": ("Predictions", "examples by prediction", predictions),
+    "weights": ("Weights", "slots by weight", weights),
+    "n": ("Sums of squared gradients", "slots by n", squares),
 }

@@ -7,6 +7,7 @@ model that is served; it has no names of values, for the log has hashes alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.cli.service import Service, ServiceProblem
 
 Document = dict[str, Any]
 NOT_THERE = 404
+LARGEST = 50
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Documents:
     history: Document
     reliability: Document
     slices: Document
+    table: Document
+    features: Document
 
 
 def of_service(service: Service, name: str) -> Documents:
@@ -36,6 +40,8 @@ def of_service(service: Service, name: str) -> Documents:
         _asked(service, name, "history"),
         _asked(service, name, "reliability"),
         _asked(service, name, "slices"),
+        _asked(service, name, "table"),
+        _asked(service, name, "features"),
     )
 
 
@@ -54,6 +60,7 @@ def of_snapshot(path: Path) -> Documents:
     from ftrl_core import reports, slice_reports
     from ftrl_core.errors import ClickfoldError
     from ftrl_core.snapshot_file import read_snapshot
+    from ftrl_core.survey import survey
 
     try:
         with path.open("rb") as file:
@@ -68,10 +75,18 @@ def of_snapshot(path: Path) -> Documents:
         "config": model.config.to_dict(),
     }
     name = header.name or path.stem
+    look = survey(model.coefficients, model.examples)
+    columns = (column.tolist() for column in (look.largest, look.weights, look.ns))
+    largest = [
+        {"names": [], "slot": slot, "weight": weight, "n": n}
+        for slot, weight, n in islice(zip(*columns, strict=True), LARGEST)
+    ]
     return Documents(
         name,
         stats,
         reports.history(looked),
         reports.reliability(looked),
         slice_reports.slices(model.slices.tables(), lambda _: None),
+        look.document(),
+        {"by_weight": largest},
     )

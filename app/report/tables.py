@@ -18,12 +18,23 @@ def tables(given: Documents) -> Iterator[Table]:
     """(title, head, rows) of each table that has something to show."""
     for one in given.slices.get("slices", []):
         head = [one["name"], "examples", *(name.replace("_", " ") for name in _FIGURES), "lately"]
-        yield f"Slice: {one['name']}", head, [_slice(row) for row in one["values"][:ROWS_MAX]]
+        rows = [_slice(one["name"], row) for row in one["values"][:ROWS_MAX]]
+        yield f"Slice: {one['name']}", head, rows
+    largest = given.features.get("by_weight", [])[:ROWS_MAX]
+    if largest:
+        head = ["feature", "weight", "n", "slot"]
+        yield "Largest weights", head, [_feature(row) for row in largest]
 
 
-def _slice(row: dict[str, Any]) -> Sequence[Cell]:
+def _feature(row: dict[str, Any]) -> Sequence[Cell]:
+    name = ", ".join(row["names"]) or f"slot {row['slot']}"
+    return [name, row["weight"], row["n"], str(row["slot"])]
+
+
+def _slice(slice_name: str, row: dict[str, Any]) -> Sequence[Cell]:
     kind = row["kind"]
-    name = (row["value"] or f"#{row['hash']}") if kind == "value" else _KINDS.get(kind, kind)
+    known = (row["value"] or f"#{row['hash']}").removeprefix(f"{slice_name}=")
+    name = known if kind == "value" else _KINDS.get(kind, kind)
     before, lately = row["normalized_entropy"], row["recent"]["normalized_entropy"]
     change = f"{100 * (lately / before - 1):+.1f} %" if before and lately else None
     return [name, row["examples"], *(row[figure] for figure in _FIGURES), change]

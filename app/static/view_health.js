@@ -11,7 +11,7 @@ const CHARTS = {
   rates: {
     title: "Examples learned and requests to predict, a second",
     names: ["learn", "predict"],
-    labels: ["learned/s", "predict requests/s"],
+    labels: ["learned", "predict"],
     format: short,
   },
   latency: {

@@ -70,7 +70,8 @@ export function mount(section, context) {
       all.map((row) => ({ name: row.name, size: row.recent.examples, change: row.change })),
       all.slice(0, 5).map((row) => `${row.name} ${change(row.change)}`).join(", "),
     );
-    fill(place, numbers(all.slice(0, ROWS_MAX), chosen, all.length));
+    if (!all.length) fill(place, nothing("No example since the model has these slices, or was restored."));
+    else fill(place, numbers(all.slice(0, ROWS_MAX), chosen, all.length));
   }
   async function refresh() {
     found = await get(path());
@@ -87,16 +88,16 @@ function options(select, names, chosen) {
 }
 
 /** Rows with a name and the change of the chosen figure, most impressions first. */
-function changes(values, { figure, against }, others) {
+function changes(values, { figure, against, slice }, others) {
   const overall = mean(values, figure);
-  const theirs = new Map((others ?? []).map((one) => [nameOf(one), one.recent[figure]]));
+  const theirs = new Map((others ?? []).map((one) => [keyOf(one), one.recent[figure]]));
   const base = (row) => {
-    if (others) return theirs.get(nameOf(row));
+    if (others) return theirs.get(keyOf(row));
     return against === OVERALL ? overall : row[figure];
   };
   return values
     .filter((row) => row.recent.examples > 0)
-    .map((row) => ({ ...row, name: nameOf(row), change: ratio(row.recent[figure], base(row)) }))
+    .map((row) => ({ ...row, name: nameOf(row, slice), change: ratio(row.recent[figure], base(row)) }))
     .sort((a, b) => b.recent.examples - a.recent.examples);
 }
 
@@ -108,8 +109,15 @@ function mean(values, figure) {
   return weight ? known.reduce((sum, row) => sum + row.recent.examples * row.recent[figure], 0) / weight : null;
 }
 
-function nameOf({ value, kind, hash }) {
-  return kind === "value" ? (value ?? `#${hash}`) : { number: "any number", other: "all others", missing: "without it" }[kind] ?? kind;
+// The same value has the same hash in models of one hash seed.
+const keyOf = ({ kind, hash }) => `${kind} ${hash}`;
+
+// Names are known as `name=value`.
+function nameOf({ value, kind, hash }, slice) {
+  const prefix = `${slice}=`;
+  if (kind === "value" && value === null) return `#${hash}`;
+  if (kind === "value") return value.startsWith(prefix) ? value.slice(prefix.length) : value;
+  return { number: "any number", other: "all others", missing: "without it" }[kind] ?? kind;
 }
 
 function numbers(rows, { slice, against }, total) {

@@ -77,18 +77,12 @@ export function mount(section, context) {
   function listed() {
     const columns = [
       { title: "name", cell: (row) => row.name },
+      { title: "do", cell: (row) => [button("Download", row, download), button("Restore", row, restore)] },
       { title: "taken", cell: (row) => when(row.created_ms) },
       { title: "position", number: true, cell: (row) => row.position },
       { title: "examples", number: true, cell: (row) => count(row.examples) },
       { title: "size", number: true, cell: (row) => bytes(row.file_bytes) },
-      { title: "digest", cell: (row) => el("code", {}, row.digest) },
-      {
-        title: "do",
-        cell: (row) => [
-          act2("Download", row, download),
-          act2("Restore", row, restore),
-        ],
-      },
+      { title: "digest", cell: (row) => el("code", { title: row.digest }, row.digest.slice(0, 12)) },
     ];
     return table("Snapshots", columns, found);
   }
@@ -126,7 +120,7 @@ export function mount(section, context) {
   };
 }
 
-function act2(text, row, action) {
+function button(text, row, action) {
   return el("button", { type: "button", "aria-label": `${text} ${row.name}`, click: () => action(row) }, text);
 }
 

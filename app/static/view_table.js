@@ -7,7 +7,7 @@ import { count, percent, short } from "./format.js";
 import { choices, list, panel } from "./panel.js";
 
 const HISTOGRAMS = {
-  weights: { title: "Slots by weight", marks: [-8, -1, -0.125, -0.0078125, 0, 0.0078125, 0.125, 1, 8] },
+  weights: { title: "Slots by weight", marks: [-8, -0.25, 0, 0.25, 8] },
   n: { title: "Slots by n", marks: [2 ** -20, 2 ** -10, 1, 2 ** 10, 2 ** 20] },
 };
 const NAMES = [

@@ -26,6 +26,7 @@ from tests.app.test_server import Server, serving
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 30_000
 BATCH = 200
+CONFIG = '{"table_bits": 12, "deduplication_window": 4096, "slices": ["device"]}'
 # Everything the page's policy refuses, and every error, becomes a line of the console.
 WATCH = """
 addEventListener("securitypolicyviolation", (e) => console.error("policy:", e.violatedDirective));
@@ -49,7 +50,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of this module, ready."""
-    with serving(tmp_path_factory.mktemp("browser")) as started:
+    with serving(tmp_path_factory.mktemp("browser"), "--config", CONFIG) as started:
         started.wait()
         yield started
 
@@ -114,7 +115,7 @@ class Watched:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
+def opened(browser: Browser, url: str, path: str = "/", **options: Any) -> Iterator[Watched]:
     """The page in a context of its own. Fails when anything was asked of another host."""
     context = browser.new_context(**options)
     context.set_default_timeout(WAIT_MS)
@@ -130,7 +131,7 @@ def opened(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
 
     page.on("console", note)
     try:
-        page.goto(url)
+        page.goto(url + path)
         yield watched
     finally:
         context.close()

@@ -16,6 +16,10 @@ from app.cli.demo_log import generate
 from tests.app.test_server import Server, serving
 from tests.browser.conftest import Learner, Watched, learning, opened
 
+HIDE = """(hidden) => {
+  hiddenByTest = hidden;
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 MARKUP = "<script>window.pwned=1</script>"
 
 
@@ -97,13 +101,22 @@ def test_a_restore_asks_first(browser: Browser, server: Server) -> None:
 
 
 def test_names_that_look_like_markup_are_text(browser: Browser, server: Server) -> None:
-    Learner(server.url).learn([{"label": 1, "features": {MARKUP: "<img src=x onerror=pwn()>"}}])
-    with opened(browser, server.url) as watched:
+    model = f"{server.url}/models/markup"
+    config = {"table_bits": 10, "slices": [MARKUP]}
+    assert httpx2.put(model, json=config, trust_env=False).status_code == 201
+    Learner(model).learn([{"label": 1, "features": {MARKUP: "<img src=x onerror=pwn()>"}}])
+    with opened(browser, server.url, "/#model=markup") as watched:
         page = watched.page
         page.get_by_label("An example").fill(json.dumps({MARKUP: "<b>"}))
         page.get_by_role("button", name="Explain", exact=True).click()
         expect(page.locator("#explain tbody")).to_contain_text(f"{MARKUP} = <b>")
         assert page.locator("#explain tbody script, #explain tbody b").count() == 0
+        page.locator("#slices").scroll_into_view_if_needed()
+        expect(page.locator("#slices select").first).to_contain_text(MARKUP)
+        expect(page.locator("#slices tbody")).to_contain_text("<img src=x")
+        page.locator("#features").scroll_into_view_if_needed()
+        expect(page.locator("#features tbody")).to_contain_text(f"{MARKUP}=<img")
+        assert page.locator("main script, main tbody img").count() == 0
         assert page.evaluate("window.pwned") is None
         assert watched.complaints == []
 
@@ -125,23 +138,49 @@ def test_what_is_offered_to_be_saved(browser: Browser, server: Server, downloads
         assert watched.complaints == []
 
 
+def until_streams(server: Server, wanted: int) -> None:
+    """Wait until so many streams are open, the one that asks among them."""
+    url = f"{server.url}/stats/stream?seconds=10"
+    with httpx2.stream("GET", url, trust_env=False, timeout=10) as reply:
+        for line in reply.iter_lines():
+            if json.loads(line)["streams"] == wanted:
+                return
+    raise AssertionError(f"there are never {wanted} streams")
+
+
+def test_a_hidden_page_reads_no_stream(browser: Browser, server: Server) -> None:
+    with opened(browser, server.url) as watched:
+        state = watched.page.locator("#state")
+        expect(state).to_have_text("live")
+        until_streams(server, 2)
+        watched.page.evaluate(HIDE, True)
+        expect(state).to_have_text("paused")
+        until_streams(server, 1)
+        watched.page.evaluate(HIDE, False)
+        expect(state).to_have_text("live")
+        assert watched.complaints == []
+
+
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
 SERIOUS = """() => axe.run(document, {resultTypes: ["violations"]}).then((found) =>
   found.violations.filter((v) => v.impact === "serious" || v.impact === "critical")
     .map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ")).join(", ")}`))"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 def test_no_serious_fault_of_accessibility(
     browser: Browser, server: Server, scheme: str, width: int
 ) -> None:
+    enough(server, 100)
     size = {"width": width, "height": 900}
-    options = {"color_scheme": scheme, "viewport": size, "bypass_csp": True}
+    options: dict[str, Any] = {"color_scheme": scheme, "viewport": size, "bypass_csp": True}
     with opened(browser, server.url, **options) as watched:
         watched.page.wait_for_selector("#learning canvas")
         watched.page.get_by_role("button", name="Explain", exact=True).click()
         watched.page.wait_for_selector("#explain tbody")
+        for view in ("#features", "#table", "#slices", "#models"):
+            watched.page.locator(view).scroll_into_view_if_needed()
+            watched.page.wait_for_selector(f"{view} :is(tbody, dd)")
         watched.page.evaluate(AXE)
         assert watched.page.evaluate(SERIOUS) == []
 

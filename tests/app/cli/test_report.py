@@ -69,7 +69,8 @@ def _with_names(name: str) -> Documents:
     row |= {"normalized_entropy": 0.5, "recent": {"normalized_entropy": 0.6}}
     slices = {"slices": [{"name": name, "values": [row]}]}
     stats = {"position": name, "digest": name, "examples": 1, "config": {name: name}}
-    return Documents(name, stats, {}, {}, slices)
+    features = {"by_weight": [{"names": [name], "slot": 1, "weight": 1.0, "n": 1.0}]}
+    return Documents(name, stats, {}, {}, slices, {}, features)
 
 
 def test_every_name_is_text() -> None:
@@ -77,7 +78,7 @@ def test_every_name_is_text() -> None:
     text = page(given, [("<b>", '"<i>', "<svg></svg>")], tables(given))
     assert "<script" not in text
     assert "<b></b>" not in text
-    assert text.count("&lt;script&gt;") >= 6
+    assert text.count("&lt;script&gt;") >= 7
 
 
 def test_what_it_cannot_do(tmp_path: Path) -> None:
