@@ -11,9 +11,9 @@ cost     Rounds in pairs, without and with the pages, in turn (which is first al
          time that the service takes a second (at most 1000 ms are the hot path's), likewise.
 memory   The service tells a line every 10 ms in place of every second, and a real browser draws
          them, with all views in sight, while examples are learned. After a warm-up (the page's
-         history is full, the allocators have found their size) and again after as many lines as an
-         hour has: the browser's heap after a collection, its nodes and listeners, and the
-         resident memory of service and browser tab.
+         history is full, the allocators have found their size) and again after each quarter of as
+         many lines as an hour has: the browser's heap after a collection, its nodes and listeners,
+         and the resident memory of service and browser tab.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ from scripts.benchmarks.examples import generated, json_posts
 from scripts.benchmarks.figures import spread
 
 CONFIG = json.dumps({"table_bits": 18, "slices": ["device", "slot", "C1"]})
+# What learning itself fills is full after the warm-up: the rest is the page's doing.
+SMALL = json.dumps({"table_bits": 12, "deduplication_window": 4096, "slices": ["device", "slot"]})
 DOCUMENTS = ("/models", "/stats/reliability", "/stats/slices")
 POLL_SECONDS = 30.0
 BUSY_SECONDS = 3.0
+PARTS = 4
 WARM_UP_LINES = 1500
 LEARN_PER_SECOND, LEARN_BATCH = 2000, 100
 FAST = """
@@ -205,7 +208,7 @@ def memory(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Figures after the warm-up and after an hour's lines."""
     from playwright.sync_api import sync_playwright
 
-    service = Service(folder / "data", "--config", CONFIG)
+    service = Service(folder / "data", "--config", SMALL)
     service._command = [sys.executable, "-c", FAST, *service._command[1:]]
     chromium = os.environ.get("CLICKFOLD_CHROMIUM") or shutil.which("chromium")
     with service, Learner(service.port), sync_playwright() as playwright:
@@ -215,8 +218,9 @@ def memory(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         page.goto(f"http://127.0.0.1:{service.port}/")
         session = page.context.new_cdp_session(page)
         found = {}
-        for lines in (WARM_UP_LINES, WARM_UP_LINES + given.lines):
-            page.wait_for_function(f"window.linesSeen() >= {lines}", timeout=900_000)
+        for part in range(PARTS + 1):
+            lines = WARM_UP_LINES + part * given.lines // PARTS
+            page.wait_for_function("(n) => linesSeen() >= n", arg=lines, timeout=900_000)
             found[str(lines)] = {**_browser_figures(session), **_resident(service)}
             print(json.dumps({lines: found[str(lines)]}), file=sys.stderr)
         browser.close()
