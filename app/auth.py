@@ -19,11 +19,10 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.key_lines import ANYONE, Key, read_lines
+from app.key_lines import ANYONE, Key, lines_of, read_lines
 from app.problems import Problem
 from ftrl_core.errors import BadConfig
 
@@ -78,17 +77,7 @@ def load_keys(text: str | None, path: Path | None) -> KeyRing:
 
     Raises BadConfig that names the line and never shows a key; OSError.
     """
-    lines: list[tuple[str, str]] = []
-    if text is not None:
-        parts = re.split(r"[;\n]", text)
-        lines += [(f"CLICKFOLD_KEYS, entry {i}", part) for i, part in enumerate(parts, 1)]
-    if path is not None:
-        try:
-            rows = path.read_text("utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise BadConfig(f"{path}: the file is not UTF-8") from None
-        lines += [(f"{path}, line {i}", row) for i, row in enumerate(rows, 1)]
-    ring = KeyRing(read_lines(lines))
+    ring = KeyRing(read_lines(lines_of(text, path)))
     if ring.is_empty and (text is not None or path is not None):
         raise BadConfig("keys are asked for, and none is given: see CLICKFOLD_KEYS and keys_file")
     return ring

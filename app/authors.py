@@ -46,11 +46,17 @@ class Authors:
         """Count one folded entry."""
         requests, verdicts = applied.requests, applied.verdicts.tobytes()
         if requests.size == 1:
-            number = int(requests["key_number"][0])
+            _, _, _, number, flags = requests.item(0)
             self._add(number, verdicts.count(LEARN), verdicts.count(DUPLICATE))
-            self.requests[number] += int(requests["flags"][0]) & CONTINUES == 0
+            self.requests[number] += flags & CONTINUES == 0
             return
         numbers = requests["key_number"]
+        if int(numbers.min()) == int(numbers.max()):
+            number = int(numbers[0])
+            self._add(number, verdicts.count(LEARN), verdicts.count(DUPLICATE))
+            continued = int(requests["flags"][0]) & CONTINUES  # the first alone can
+            self.requests[number] += int(requests.size) - continued
+            return
         ends = np.cumsum(requests["rows"], dtype=np.int64)
         begun = (requests["flags"] & CONTINUES) == 0
         learned = _sums(applied.verdicts == LEARN, ends)

@@ -120,7 +120,14 @@ async def object_of(request: Request) -> dict[str, Any]:
 
 
 def documented_model(
-    model: Annotated[str, Path(description="name of the model", examples=["ads"])],
+    model: Annotated[
+        str,
+        Path(
+            description="name of the model",
+            examples=["ads"],
+            json_schema_extra={"pattern": NAME_PATTERN},  # told, and checked by others
+        ),
+    ],
 ) -> None:
     """Puts the path parameter of /models/{model}/... into the OpenAPI document."""
 
@@ -136,4 +143,6 @@ KeyOf = Annotated[Key, Depends(key_of)]
 ModelName = Annotated[str, Depends(model_name_of)]
 ReplicaOf = Annotated[ModelReplica, Depends(replica_of)]
 ObjectOf = Annotated[dict[str, Any], Depends(object_of)]
-SnapshotName = Annotated[str, Path(description=f"name of the snapshot, {NAME_PATTERN}")]
+SnapshotName = Annotated[
+    str, Path(description="name of the snapshot", json_schema_extra={"pattern": NAME_PATTERN})
+]

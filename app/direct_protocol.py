@@ -197,6 +197,11 @@ class DirectProtocol(GuardedProtocol):
                 self._routes.clear()
             self._routes[head] = route
 
+    def look(self, now: float) -> None:
+        """End the connection if it is overdue; what is being collected has its own short time."""
+        if not self._collected:
+            super().look(now)
+
     def forget_heads(self) -> None:
         """Ask for a key again with the next request."""
         self._routes.clear()

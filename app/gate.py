@@ -84,11 +84,18 @@ class Gate:
     ) -> None:
         try:
             match, key = self._admission.admit(scope, match)
-            self._room.enter(match)
+            self._room.enter(match.route)
             try:
-                await self._answer_admitted(scope, receive, reply, match, key)
+                hot = self._hot.get(match.route.template)
+                if hot is not None and match.model is not None:
+                    await hot(scope, receive, reply.send, match.model, key)
+                else:
+                    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+                    inner = {**scope, "method": method, KEY_IN_SCOPE: key}
+                    inner[HEAD_IN_SCOPE] = reply.is_head
+                    await self._app(inner, receive, reply.send_secured)
             finally:
-                self._room.leave(match)
+                self._room.leave(match.route)
         except Problem as problem:
             if wants_sign_in(scope, match, problem):
                 await send_sign_in(reply.send, problem)
@@ -99,17 +106,6 @@ class Gate:
         except Exception:  # the outermost loop of a request
             logger.exception("a request failed: %s", scope["method"])
             await reply.fail()
-
-    async def _answer_admitted(
-        self, scope: Scope, receive: Receive, reply: _Reply, match: Match, key: Key
-    ) -> None:
-        hot = self._hot.get(match.route.template)
-        if hot is not None and match.model is not None:
-            await hot(scope, receive, reply.send, match.model, key)
-        else:
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            inner = {**scope, "method": method, KEY_IN_SCOPE: key, HEAD_IN_SCOPE: reply.is_head}
-            await self._app(inner, receive, reply.send_secured)
 
 
 class _Reply:

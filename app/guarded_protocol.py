@@ -24,7 +24,6 @@ import asyncio
 import json
 from typing import Any
 
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.connection_guard import (
@@ -43,6 +42,16 @@ from app.starting import Switch
 
 FIELD_OVERHEAD = 4  # bytes between the name and the value of a field, and after it
 LIVE = "clickfold.live"  # in the scope of a request whose reply has no end of its own
+
+
+class NoFields(list[tuple[bytes, bytes]]):
+    """Where fields after a body go."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Throw it away."""
+
+
+NO_FIELDS = NoFields()
 
 
 class GuardedProtocol(JoiningProtocol):
@@ -65,6 +74,7 @@ class GuardedProtocol(JoiningProtocol):
         self._running: RequestResponseCycle | None = None
         self._refusal = BAD_REQUEST  # of the head that is being parsed
         self._is_broken = False  # what comes now is nonsense, and not looked at
+        self._is_proven = False  # has sent a whole request
         self._stopping_at: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -83,7 +93,7 @@ class GuardedProtocol(JoiningProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of requests, by uvicorn's own way."""
-        if self._is_broken or self.transport.is_closing():
+        if self._is_broken:
             return
         self._received += len(data)
         self._head_received += len(data)
@@ -99,36 +109,41 @@ class GuardedProtocol(JoiningProtocol):
         self._since = self.loop.time()
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; one after the body is not looked at."""
-        if not self._head_is_done:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The end of a head; what is raised here becomes the refusal."""
-        size = len(self.url) + sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in self.headers)
-        if size > self._limits.head_bytes or len(self.headers) > self._limits.head_fields:
+        if self._received > self._limits.head_bytes:  # else the head is no larger either
+            self._check_size()
+        if len(self.headers) > self._limits.head_fields:
             self._refusal = HEAD_TOO_LARGE
-            raise ValueError("the head is too large")
+            raise ValueError("the head has too many fields")
         if len(self.pipeline) >= PIPELINED_MAX:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        if not self.pipeline:
+            self._running = self.cycle
+        self.headers = NO_FIELDS
         self._head_is_done, self._is_whole = True, False
+
+    def _check_size(self) -> None:
+        size = len(self.url) + sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in self.headers)
+        if size > self._limits.head_bytes:
+            self._refusal = HEAD_TOO_LARGE
+            raise ValueError("the head has too many bytes")
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
         self._is_between = self._is_whole = True
-        self._guard.prove(self)
+        if not self._is_proven:
+            self._is_proven = True
+            self._guard.prove(self)
         super().on_message_complete()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """A reply is whole."""
         if self._is_between:
             self._since = self.loop.time()
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
         super().on_response_complete()
 
     def resume_writing(self) -> None:

@@ -135,19 +135,20 @@ class HotPath:
         """The request's examples; what a refusal looks like is in app.ingest."""
         id_from_tag = _id_from_tag(options, scope)
         body = await self._reader.read(scope, receive)
+        encoding = header(scope, b"content-encoding")
         try:
             decode = partial(
                 decode_body,
                 body,
                 content_type=_text(header(scope, b"content-type")),
-                content_encoding=_text(header(scope, b"content-encoding")),
+                content_encoding=_text(encoding),
                 hash_seed=hash_seed,
                 require_labels=for_learning,
                 id_from_tag=id_from_tag,
                 limits=self._limits,
             )
             # What is compressed is small as it comes and large when it is read.
-            if len(body) <= DECODE_INLINE_BYTES and header(scope, b"content-encoding") is None:
+            if len(body) <= DECODE_INLINE_BYTES and encoding is None:
                 return decode()
             async with self._decoding:
                 return await asyncio.to_thread(decode)

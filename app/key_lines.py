@@ -22,8 +22,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from app.route_table import SCOPES, Scope
@@ -87,6 +88,19 @@ def read_lines(lines: Iterable[tuple[str, str]]) -> list[Key]:
             raise BadConfig(f"{where}: {key.name} and {other} have one number; rename one of them")
         keys.append(key)
     return keys
+
+
+def lines_of(text: str | None, path: Path | None) -> Iterator[tuple[str, str]]:
+    """The lines of CLICKFOLD_KEYS and the keys file, with where they stand. BadConfig, OSError."""
+    if text is not None:
+        parts = re.split(r"[;\n]", text)
+        yield from ((f"CLICKFOLD_KEYS, entry {i}", part) for i, part in enumerate(parts, 1))
+    if path is not None:
+        try:
+            rows = path.read_text("utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise BadConfig(f"{path}: the file is not UTF-8") from None
+        yield from ((f"{path}, line {i}", row) for i, row in enumerate(rows, 1))
 
 
 def new_key() -> str:

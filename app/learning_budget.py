@@ -51,6 +51,7 @@ class LearningBudgets:
     def __init__(self, rate: float = 0.0, share: float = 1.0) -> None:
         self._rate = rate
         self._share = share
+        self._binds_all = rate > 0 or share < 1
         self._buckets: dict[tuple[int, float], Bucket] = {}
 
     def check(self, key: Key) -> None:
@@ -61,6 +62,8 @@ class LearningBudgets:
 
     def spend(self, key: Key, examples: int, authors: Authors) -> None:
         """Let a request of that many examples pass, or Throttled."""
+        if not self._binds_all and key.rate is None and key.share is None:
+            return
         share = self._share if key.share is None else key.share
         if share < 1:
             _check_share(share, examples, authors, key.number)

@@ -80,7 +80,8 @@ class BodyReader:
 
     def release(self, size: int) -> None:
         """A body of that many bytes is no longer held."""
-        self.in_flight_bytes -= max(0, size - SMALL_BYTES)
+        if size > SMALL_BYTES:
+            self.in_flight_bytes -= size - SMALL_BYTES
 
     async def _read_parts(self, first: bytes, receive: Receive) -> bytes:
         body = bytearray()
@@ -107,8 +108,10 @@ class BodyReader:
         """Count `more` bytes of a body of which there are `before` already."""
         if before + more > self._bytes_max:
             raise self._too_large()
-        size = max(0, before + more - SMALL_BYTES) - max(0, before - SMALL_BYTES)
-        if size and self.in_flight_bytes + size > self._in_flight_max:
+        if before + more <= SMALL_BYTES:
+            return
+        size = before + more - SMALL_BYTES - max(0, before - SMALL_BYTES)
+        if self.in_flight_bytes + size > self._in_flight_max:
             detail = "the requests in flight hold all the memory that bodies may take"
             raise Problem("busy", detail, outcome="not_learned", retry_after=RETRY_AFTER_SECONDS)
         self.in_flight_bytes += size

@@ -7,7 +7,7 @@ the queue of its model, which is bounded.
 from __future__ import annotations
 
 from app.problems import RETRY_AFTER_SECONDS, Problem
-from app.route_table import Match
+from app.route_table import Route
 
 
 class RequestRoom:
@@ -18,24 +18,22 @@ class RequestRoom:
         self._learners_most = max(1, requests_max // 2)
         self.requests = self.learners = 0
 
-    def enter(self, match: Match) -> None:
+    def enter(self, route: Route) -> None:
         """Take a place. Problem 503 when there is none; a probe always has one.
 
         A probe that is refused beside a flood would have a process ended that does its work.
         """
-        learns = _learns(match)
-        is_full = self.requests >= self._most or (learns and self.learners >= self._learners_most)
-        if is_full and match.route.scopes.get("GET", "") is not None:
-            detail = "as many requests are being answered as may be at once"
-            raise Problem("busy", detail, outcome="not_learned", retry_after=RETRY_AFTER_SECONDS)
+        if self.requests >= self._most or (route.learns and self.learners >= self._learners_most):
+            self._refuse(route)
         self.requests += 1
-        self.learners += learns
+        self.learners += route.learns
 
-    def leave(self, match: Match) -> None:
+    def leave(self, route: Route) -> None:
         """Give the place back."""
         self.requests -= 1
-        self.learners -= _learns(match)
+        self.learners -= route.learns
 
-
-def _learns(match: Match) -> bool:
-    return match.route.scopes.get("POST") == "learn"
+    def _refuse(self, route: Route) -> None:
+        if not route.is_probe:
+            detail = "as many requests are being answered as may be at once"
+            raise Problem("busy", detail, outcome="not_learned", retry_after=RETRY_AFTER_SECONDS)

@@ -30,6 +30,8 @@ class Route:
     template: str
     scopes: Mapping[str, Scope | None]
     allow: bytes
+    is_probe: bool
+    learns: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,9 @@ _MODEL_ITSELF: dict[str, dict[str, Scope | None]] = {
 
 def _route(template: str, scopes: Mapping[str, Scope | None]) -> Route:
     methods = sorted({*scopes, "HEAD"} if "GET" in scopes else scopes)
-    return Route(template, MappingProxyType(dict(scopes)), ", ".join(methods).encode())
+    allow = ", ".join(methods).encode()
+    is_probe, learns = scopes.get("GET", "") is None, scopes.get("POST") == "learn"
+    return Route(template, MappingProxyType(dict(scopes)), allow, is_probe, learns)
 
 
 def _matches(

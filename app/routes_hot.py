@@ -7,12 +7,19 @@ nothing would have asked for a key.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from app.schemas import EXAMPLES_BODY, LearnReply, PredictReply, problems
+from app.schemas import (
+    LEARN_BODY,
+    POSITION_PATTERN,
+    PREDICT_BODY,
+    LearnReply,
+    PredictReply,
+    problems,
+)
 
 router = APIRouter(tags=["learn and predict"])
 
@@ -22,19 +29,22 @@ router = APIRouter(tags=["learn and predict"])
     summary="Learn labelled examples",
     response_model=LearnReply,
     responses=problems(400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=EXAMPLES_BODY,
+    openapi_extra=LEARN_BODY,
 )
 async def learn(
     predictions: Annotated[  # noqa: ARG001
         bool, Query(description="whether to reply with the predictions made before learning")
     ] = True,
     id: Annotated[  # noqa: A002, ARG001
-        str | None,
+        Literal["tag"] | None,
         Query(description="`tag`: the tag of Vowpal Wabbit text is the event id"),
     ] = None,
     idempotency_key: Annotated[  # noqa: ARG001
         str | None,
-        Header(description="1 to 256 visible characters; the same key and body is learned once"),
+        Header(
+            description="1 to 256 visible characters; the same key and body is learned once",
+            pattern="^[!-~]{1,256}$",
+        ),
     ] = None,
 ) -> Response:
     """All or nothing: 200 means in the log under the stated durability, and folded here.
@@ -49,7 +59,7 @@ async def learn(
     summary="Score examples",
     response_model=PredictReply,
     responses=problems(400, 404, 413, 415, 422, 503),
-    openapi_extra=EXAMPLES_BODY,
+    openapi_extra=PREDICT_BODY,
 )
 async def predict(
     min_position: Annotated[  # noqa: ARG001
@@ -57,13 +67,14 @@ async def predict(
         Query(
             description="wait, 5 s at most, until this replica has folded that far",
             examples=["1-42"],
+            pattern=POSITION_PATTERN,
         ),
     ] = None,
     uncertainty: Annotated[  # noqa: ARG001
         bool, Query(description="whether to reply with the uncertainty of each prediction too")
     ] = False,
     id: Annotated[  # noqa: A002, ARG001
-        str | None,
+        Literal["tag"] | None,
         Query(description="as for /learn"),
     ] = None,
     explain: Annotated[  # noqa: ARG001

@@ -8,6 +8,7 @@ only these, so `from_snapshot` asks about the model that the snapshot is of as w
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -25,7 +26,7 @@ from app.dependencies import (
 from app.errors import Conflict
 from app.hub import memory_bytes
 from app.key_lines import Key
-from app.names import NAME_RULE, is_name
+from app.names import NAME_PATTERN, NAME_RULE, is_name
 from app.problems import Problem
 from app.replica import ModelReplica
 from app.replies import json_reply
@@ -33,6 +34,7 @@ from app.schemas import ModelListReply, ModelReply, object_body, problems
 from app.snapshots import SnapshotDirectory
 from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadConfig
+from ftrl_core.hyperparameters import Hyperparameters
 from ftrl_core.model import Model
 from ftrl_core.reconfigure import changed_config, merged_config
 
@@ -40,9 +42,12 @@ router = APIRouter(tags=["models"])
 _CREATED = 201
 _OK = 200
 
-_CONFIG = {
+_OPTIMIZER = {field.name for field in dataclasses.fields(Hyperparameters)}
+_CONFIG: dict[str, Any] = {
     "optimizer": {
         "type": "object",
+        "properties": {name: {} for name in sorted(_OPTIMIZER)},
+        "additionalProperties": False,
         "description": "Keras' names: learning_rate (a number, a schedule, or a list: a mixture), "
         "beta, l1_regularization_strength, l2_regularization_strength, initial_accumulator_value, "
         "learning_rate_power, l2_shrinkage_regularization_strength, clipvalue, clipnorm, "
@@ -60,10 +65,24 @@ _CONFIG = {
     "sampling_rate": {"type": "number", "description": "share of the non-clicks that are sent"},
     "sampling_correction": {"enum": ["weight", "logit"], "description": "how they are corrected"},
     "rates_from": {"enum": ["gradients", "counts"], "description": "what rates fall by"},
-    "table_bits": {"type": "integer", "description": "the table has 2^table_bits slots"},
-    "hash_seed": {"type": "integer", "description": "seeds every hash of the model"},
+    "table_bits": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 30,
+        "description": "the table has 2^table_bits slots",
+    },
+    "hash_seed": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 2**32 - 1,
+        "description": "seeds every hash of the model",
+    },
     "deduplication_window": {"type": "integer", "description": "event ids remembered"},
-    "from_snapshot": {"type": "string", "description": "`model/name`; alone, without the others"},
+    "from_snapshot": {
+        "type": "string",
+        "pattern": f"{NAME_PATTERN[:-1]}/{NAME_PATTERN[1:]}",
+        "description": "`model/name`; alone, without the others",
+    },
 }
 _EXAMPLE = {"optimizer": {"learning_rate": 0.1, "beta": 1.0}, "table_bits": 22}
 _PUT = object_body("The configuration, possibly partial.", _CONFIG, _EXAMPLE, required=False)
@@ -105,7 +124,7 @@ async def describe_model(replica: ReplicaOf) -> Response:
     summary="Make a model",
     response_model=ModelReply,
     responses={
-        **problems(400, 409, 413, 415, 422, 503),
+        **problems(400, 404, 409, 413, 415, 422, 503),
         201: {"model": ModelReply, "description": "made"},
     },
     openapi_extra=_PUT,

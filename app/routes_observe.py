@@ -27,7 +27,16 @@ from app.hub import Hub
 from app.problems import Problem
 from app.prometheus import CONTENT_TYPE, exposition
 from app.replies import json_reply
-from app.schemas import MovedReply, ReadyReply, StatsReply, object_body, problems
+from app.schemas import (
+    POSITION_PATTERN,
+    LiveReply,
+    MovedReply,
+    ReadyReply,
+    StartedReply,
+    StatsReply,
+    object_body,
+    problems,
+)
 from ftrl_core.position import Position
 
 router = APIRouter(tags=["observe"])
@@ -35,10 +44,15 @@ _READY = 200
 _NOT_READY = 503
 _SKIP = object_body(
     "The position that cannot be read, as /stats and the log name it.",
-    {"position": {"type": "string"}},
+    {"position": {"type": "string", "pattern": POSITION_PATTERN}},
     {"position": "1-42"},
     required=True,
+    needs=["position"],
 )
+_METRICS: dict[str, Any] = {
+    "description": "the text format of Prometheus",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 _PROBE: dict[int | str, dict[str, Any]] = {503: {"model": ReadyReply, "description": "not ready"}}
 
 
@@ -55,13 +69,18 @@ async def stats(request: Request, replica: ReplicaOf, keys: KeysOf) -> Response:
     return json_reply({**figures, "authors": replica.authors.to_dict(keys.names)})
 
 
-@router.get("/livez", summary="Is the process alive", response_model=ReadyReply)
+@router.get("/livez", summary="Is the process alive", response_model=LiveReply)
 async def livez() -> Response:
     """200 as long as the event loop turns."""
     return json_reply({"live": True})
 
 
-@router.get("/startupz", summary="Has the service started", response_model=ReadyReply)
+@router.get(
+    "/startupz",
+    summary="Has the service started",
+    response_model=StartedReply,
+    responses={503: {"model": StartedReply, "description": "not started"}},
+)
 async def startupz() -> Response:
     """200 once kernels are compiled and models can be served; see /readyz for whether they are."""
     return json_reply({"started": True})
@@ -108,7 +127,12 @@ metrics_router = APIRouter(tags=["observe"])
 model_metrics_router = APIRouter(tags=["observe"])
 
 
-@metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@metrics_router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={**problems(), 200: _METRICS},
+)
 async def metrics(hub: HubOf, key: KeyOf, looking: LookingOf) -> Response:
     """Requests, and every model that is loaded and that the key may see; of all workers."""
     documents = await looking.workers.all()
@@ -119,7 +143,12 @@ async def metrics(hub: HubOf, key: KeyOf, looking: LookingOf) -> Response:
     return Response(body, media_type=CONTENT_TYPE)
 
 
-@model_metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@model_metrics_router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={**problems(404), 200: _METRICS},
+)
 async def model_metrics(hub: HubOf, looking: LookingOf, model: ModelName) -> Response:
     """One model, if it is loaded."""
     documents = await looking.workers.all()

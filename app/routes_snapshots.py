@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.dependencies import ModelName, ObjectOf, ReplicaOf, SnapshotName, SnapshotsOf
-from app.names import NAME_RULE, is_name
+from app.names import NAME_PATTERN, NAME_RULE, is_name
 from app.problems import Problem
 from app.replies import json_reply
 from app.request_body import content_length, parts
@@ -34,7 +34,7 @@ _CREATED = 201
 _FILE: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _TAKE = object_body(
     "The name; made from time and position when left out.",
-    {"name": {"type": "string"}},
+    {"name": {"type": ["string", "null"], "pattern": NAME_PATTERN}},
     {"name": "before-sale"},
     required=False,
 )
@@ -133,7 +133,7 @@ async def download_snapshot(
     summary="Upload a snapshot",
     status_code=_CREATED,
     response_model=SnapshotReply,
-    responses=problems(409, 413, 422, 503),
+    responses=problems(400, 404, 409, 413, 422, 503),
     openapi_extra={"requestBody": {"required": True, "content": _FILE}},
 )
 async def upload_snapshot(

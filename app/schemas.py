@@ -8,12 +8,14 @@ with them was measured and refused: 19 microseconds an example against 1.6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.example_bodies import EXAMPLE_FILES
 
+POSITION_PATTERN = r"^(0|[1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})$"
 POSITION = Field(
     description="`<epoch>-<seq>`: the log entry up to which was folded", examples=["1-42"]
 )
@@ -178,6 +180,20 @@ class ChartReply(BaseModel):
     position: str = POSITION
 
 
+class LiveReply(BaseModel):
+    """That the process is alive."""
+
+    live: bool
+
+
+class StartedReply(BaseModel):
+    """Whether the service has started, and what it does meanwhile."""
+
+    model_config = ConfigDict(extra="allow")
+
+    started: bool
+
+
 class ReadyReply(BaseModel):
     """Whether the service can answer."""
 
@@ -198,31 +214,43 @@ _MANY = {
         {"id": "imp-82", "label": 0, "features": {"ad": "a4", "price": 1.25, "tags": ["y"]}},
     ],
 }
+_VALUES: list[dict[str, Any]] = [
+    {"type": "string", "maxLength": 256},
+    {"type": "number", "minimum": -1e7, "maximum": 1e7},
+    {"type": "boolean"},
+    {"type": "null"},
+]
 _FEATURES = {
     "type": "object",
     "description": "name: a string is categorical; a number, true, or a list of these",
-    "additionalProperties": True,
+    "additionalProperties": {"anyOf": [*_VALUES, {"type": "array", "items": {"anyOf": _VALUES}}]},
 }
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "type": "object",
-    "required": ["features"],
     "properties": {
         "id": {
             "description": "event id: 1 to 128 characters, or an integer",
             "type": ["string", "integer"],
+            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]{1,128}$",
         },
         "label": {"description": "0 or 1; learning wants it", "type": "number", "enum": [0, 1]},
-        "weight": {"description": "importance, 1 by default", "type": "number", "minimum": 0},
+        "weight": {
+            "description": "importance, 1 by default",
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1e6,
+        },
         "features": _FEATURES,
     },
+    "additionalProperties": False,
 }
-_EXAMPLES = {
+_EXAMPLES: dict[str, Any] = {
     "type": "object",
     "required": ["examples"],
     "properties": {
         "shared": {**_FEATURES, "description": "merged into every example"},
-        "examples": {"type": "array", "items": _EXAMPLE, "maxItems": 10_000},
     },
+    "additionalProperties": False,
 }
 
 
@@ -232,36 +260,50 @@ def _binary(file: str) -> dict[str, Any]:
     return {"schema": {"type": "string", "format": "binary"}, "examples": {"two": given}}
 
 
-EXAMPLES_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "One example, many with `shared` features, or one a line. "
-        "`Content-Encoding: gzip` and `zstd` are read too. docs/bodies.md has the media types.",
-        "content": {
-            "application/json": {
-                "schema": {"oneOf": [_EXAMPLES, _EXAMPLE]},
-                "examples": {"many": {"value": _MANY}, "one": {"value": _ONE}},
-            },
-            "application/x-ndjson": {
-                "schema": {"type": "string"},
-                "example": '{"label": 1, "features": {"ad": "a9"}}\n'
-                '{"label": 0, "features": {"ad": "a4"}}\n',
-            },
-            "text/x-vw": {
-                "schema": {"type": "string"},
-                "example": "1 0.5 'imp-81|ad a9 |user u17 | price:3.5\n",
-            },
-            **{media_type: _binary(file) for file, media_type in EXAMPLE_FILES.items()},
+def _examples_body(needed: list[str]) -> dict[str, Any]:
+    """openapi_extra for bodies of examples that have these members."""
+    one = {**_EXAMPLE, "required": needed}
+    items = {"type": "array", "items": one, "minItems": 1, "maxItems": 10_000}
+    many = {**_EXAMPLES, "properties": {**_EXAMPLES["properties"], "examples": items}}
+    content = {
+        "application/json": {
+            "schema": {"oneOf": [many, one]},
+            "examples": {"many": {"value": _MANY}, "one": {"value": _ONE}},
         },
+        "application/x-ndjson": {
+            "schema": {"type": "string"},
+            "example": '{"label": 1, "features": {"ad": "a9"}}\n'
+            '{"label": 0, "features": {"ad": "a4"}}\n',
+        },
+        "text/x-vw": {
+            "schema": {"type": "string"},
+            "example": "1 0.5 'imp-81|ad a9 |user u17 | price:3.5\n",
+        },
+        **{media_type: _binary(file) for file, media_type in EXAMPLE_FILES.items()},
     }
-}
+    description = (
+        "One example, many with `shared` features, or one a line. `Content-Encoding: gzip` and "
+        "`zstd` are read too. docs/bodies.md has the media types."
+    )
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+LEARN_BODY = _examples_body(["features", "label"])
+PREDICT_BODY = _examples_body(["features"])
 
 
 def object_body(
-    description: str, properties: dict[str, Any], example: dict[str, Any], *, required: bool
+    description: str,
+    properties: dict[str, Any],
+    example: dict[str, Any],
+    *,
+    required: bool,
+    needs: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """openapi_extra for a route whose body is a small JSON object."""
-    schema = {"type": "object", "properties": properties}
+    """openapi_extra for a route whose body is a small JSON object, which `needs` these members."""
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    if needs:
+        schema["required"] = list(needs)
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": required, "description": description, "content": content}}
 

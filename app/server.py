@@ -35,6 +35,9 @@ from app.log_lines import configure
 from app.starting import Progress
 
 BACKLOG = 2048
+# What the kernel takes of a reply beyond what is under way to the client: by itself it would take
+# megabytes, and a client that never reads would look like one that has got everything.
+UNSENT_BYTES = 128 << 10
 JOIN_SECONDS = 0.2
 
 
@@ -74,6 +77,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise ServeError(f"cannot listen on {host} port {port}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # every connection has it from the listener
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind(address)
         listener.listen(BACKLOG)
         listener.set_inheritable(False)

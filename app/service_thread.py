@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("clickfold")
 
 FILES_KEPT = 128  # descriptors for other than connections
+CONNECTIONS_LEAST = 16  # with so few descriptors that accepting will fail sooner or later
 REDIS_WAIT_SECONDS = 0.5
 STILL_SECONDS = 5.0
 KERNELS_STOP_SECONDS = 3.0
@@ -71,7 +72,7 @@ class ServiceThread:
         self._listener = listener
         self._progress = progress
         limits = settings.connection_limits()
-        room = limit_of_open_files() - FILES_KEPT
+        room = max(CONNECTIONS_LEAST, limit_of_open_files() - FILES_KEPT)
         self._guard = ConnectionGuard(replace(limits, connections=min(limits.connections, room)))
         self._switch = Switch(progress, self._guard)
         self._redis_url: Future[str] = Future()

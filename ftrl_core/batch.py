@@ -155,15 +155,16 @@ def _put_in_order(
 ) -> bool:
     """Write the row in the given order to `at`; False where that is not its canonical order."""
     previous = np.uint64(0)
-    for i in range(count):
-        j = start + order[i]
+    first, to = np.uint64(start), np.uint64(at)  # unsigned: Numba looks at the sign of others
+    for i in range(np.uint64(count)):
+        j = first + np.uint64(order[i])
         key = (np.uint64(names[j]) << np.uint64(32)) | np.uint64(hashes[j])
         if i and key <= previous:
             return False
         previous = key
-        out[0][at + i] = names[j]
-        out[1][at + i] = hashes[j]
-        out[2][at + i] = values[j]
+        out[0][to + i] = names[j]
+        out[1][to + i] = hashes[j]
+        out[2][to + i] = values[j]
     return True
 
 

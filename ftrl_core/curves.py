@@ -151,11 +151,13 @@ class Curves:
                 self.counts[LOWEST], self.counts[HIGHEST] = 0, BINS - 1
 
     def to_bytes(self) -> bytes:
-        """counts, sums, and the points and marks in use; nothing before the first example."""
+        """counts, sums (of the bins since the last point those in use), points and marks in use;
+        nothing before the first example."""
         if not self.counts[OBSERVED]:
             return b""
-        used = int(self.counts[POINTS])
-        arrays = (self.counts, self.sums, self.points[:used], self.marks[:used])
+        used, low, high = (int(self.counts[i]) for i in (POINTS, LOW, HIGH))
+        bins = self.sums[SINCE:].reshape(2, BINS)[:, low : high + 1]
+        arrays = (self.counts, self.sums[:SINCE], bins, self.points[:used], self.marks[:used])
         return b"".join(array.tobytes() for array in arrays)
 
     @staticmethod
@@ -167,20 +169,25 @@ class Curves:
         curves.counts[:] = np.frombuffer(content, np.int64, COUNTS_SIZE)
         used, interval, waiting = (int(x) for x in curves.counts[:OBSERVED])
         low, high, lowest, highest = (int(x) for x in curves.counts[LOW:COUNTED])
-        inside = min(low, lowest) >= 0 and max(high, highest) < BINS
+        inside = min(low, lowest) >= 0 and low <= BINS and max(high, highest) < BINS
         if not 0 <= used < POINTS_MAX or not 0 <= waiting < interval or not inside:
             raise ValueError("the history is not one")
-        sizes = (COUNTS_SIZE, SUMS_SIZE, used * POINT, used * MARK)
-        at = np.cumsum([0, *sizes]) * 8
-        if len(content) != at[-1]:
+        width = max(0, high + 1 - low)
+        sizes = (SINCE, 2 * width, used * POINT, used * MARK)
+        if len(content) != 8 * (COUNTS_SIZE + sum(sizes)):
             raise ValueError("the history has another size")
-        curves.sums[:] = np.frombuffer(content, np.float64, SUMS_SIZE, int(at[1]))
-        points = np.frombuffer(content, np.float64, sizes[2], int(at[2]))
-        marks = np.frombuffer(content, np.int64, sizes[3], int(at[3]))
-        curves.points[:used] = points.reshape(used, POINT)
-        curves.marks[:used] = marks.reshape(used, MARK)
-        if not all(np.isfinite(numbers).all() for numbers in (curves.sums, points)):
+        at = 8 * (COUNTS_SIZE + np.cumsum([0, *sizes]))
+        sums, bins, points = (
+            np.frombuffer(content, np.float64, size, int(first))
+            for size, first in zip(sizes[:3], at[:3], strict=True)
+        )
+        if not all(np.isfinite(numbers).all() for numbers in (sums, bins, points)):
             raise ValueError("a sum of the history is not finite")
+        curves.sums[:SINCE] = sums
+        curves.sums[SINCE:].reshape(2, BINS)[:, low : low + width] = bins.reshape(2, width)
+        curves.points[:used] = points.reshape(used, POINT)
+        marks = np.frombuffer(content, np.int64, sizes[3], int(at[3]))
+        curves.marks[:used] = marks.reshape(used, MARK)
         return curves
 
     def history(self) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ftrl_core.batch import F32, I64, U8, U32
+from ftrl_core.batch import F32, I64, U8, U32, Out
 from ftrl_core.errors import BadEntry
 from ftrl_core.jit import kernel
+from ftrl_core.json_bits import borrowed, inlined
 
 U16 = npt.NDArray[np.uint16]
 I32 = npt.NDArray[np.int32]
@@ -52,17 +53,17 @@ def _signature(start: int, end: int, names: U32, hashes: U32, values: F32) -> np
 
 @kernel
 def _same_schema(a: int, b: int, offsets: I64, names: U32, hashes: U32, values: F32) -> bool:
-    first, second = offsets[a], offsets[b]
-    count = offsets[a + 1] - first
-    if offsets[b + 1] - second != count:
+    first, second = np.uint64(offsets[a]), np.uint64(offsets[b])
+    count = np.uint64(offsets[a + 1]) - first
+    if np.uint64(offsets[b + 1]) - second != count:
         return False
-    for j in range(count):
+    different = False
+    for j in range(count):  # to its end, for that several at once are compared
         i, k = first + j, second + j
-        if names[i] != names[k]:
-            return False
-        if kind_of(names[i], hashes[i], values[i]) != kind_of(names[k], hashes[k], values[k]):
-            return False
-    return True
+        different |= names[i] != names[k]
+        kind = kind_of(names[i], hashes[i], values[i])
+        different |= kind != kind_of(names[k], hashes[k], values[k])
+    return not different
 
 
 @kernel
@@ -105,16 +106,16 @@ def assign_schemas(offsets: I64, names: U32, hashes: U32, values: F32) -> tuple[
 
 @kernel
 def _flatten(names: U32, hashes: U32, values: F32, out_hashes: U32, out_numbers: F32) -> I64:
-    h, v = 0, 0
+    h, v = np.uint64(0), np.uint64(0)  # unsigned, as in `_copy_row`
     for i in range(names.size):
         kind = kind_of(names[i], hashes[i], values[i])
         if kind != NUMBER:
             out_hashes[h] = hashes[i]
-            h += 1
+            h += np.uint64(1)
         if kind != HASH:
             out_numbers[v] = values[i]
-            v += 1
-    return np.array([h, v])
+            v += np.uint64(1)
+    return np.array([h, v], np.int64)
 
 
 @kernel
@@ -146,10 +147,21 @@ def flatten_rows(
 
 
 @kernel
+def _is_plain(names: U32, kinds: U8, start: int, end: int) -> bool:
+    """Whether rows of this schema are hashes under ascending names: canonical whatever they are."""
+    for i in range(start, end):
+        if kinds[i] != HASH or (i > start and names[i] <= names[i - 1]):
+            return False
+    return True
+
+
+@kernel
 def _measure(
-    sizes: U32, kinds: U8, row_schema: U16, schema_starts: I64, offsets: I64, need: I64
-) -> int:
-    """Row offsets, and the counts of hashes and numbers needed; returns a number of a problem."""
+    sizes: U32, names: U32, kinds: U8, row_schema: U16, schema_starts: I64, plain: U8,
+    offsets: I64, need: I64,
+) -> int:  # fmt: skip
+    """Where schemas begin and which are plain, row offsets, and the counts of hashes and numbers
+    needed; returns a number of a problem."""
     fields = 0
     per_schema = np.zeros((sizes.size, 2), np.int64)
     for s in range(sizes.size):
@@ -161,6 +173,7 @@ def _measure(
                 return 1
             per_schema[s, 0] += kinds[i] != NUMBER
             per_schema[s, 1] += kinds[i] != HASH
+        plain[s] = _is_plain(names, kinds, fields, fields + int(np.int64(sizes[s])))
         fields += int(np.int64(sizes[s]))
     if fields != kinds.size:
         return 2
@@ -175,22 +188,34 @@ def _measure(
     return 0
 
 
+@inlined
+def _copy_row(
+    names: U32, hashes: U32, field: int, first: int, count: int, out: Out, start: int
+) -> None:
+    """A row of hashes; unsigned indices, for Numba looks at each of the others for its sign."""
+    f, h, at = np.uint64(field), np.uint64(first), np.uint64(start)
+    for i in range(np.uint64(count)):
+        out[0][at + i] = names[f + i]
+        out[1][at + i] = hashes[h + i]
+        out[2][at + i] = ONE
+
+
 @kernel
 def _expand(
-    names: U32,
-    kinds: U8,
-    row_schema: U16,
-    schema_starts: I64,
-    hashes: U32,
-    numbers: F32,
-    offsets: I64,
-    out_names: U32,
-    out_hashes: U32,
-    out_values: F32,
-) -> int:
+    names: U32, kinds: U8, row_schema: U16, schema_starts: I64, plain: U8, hashes: U32,
+    numbers: F32, offsets: I64, out_names: U32, out_hashes: U32, out_values: F32,
+) -> int:  # fmt: skip
+    """The rows into the last three arrays, which the caller holds; a number of a problem."""
+    names, hashes, numbers = borrowed(names), borrowed(hashes), borrowed(numbers)
+    out = (borrowed(out_names), borrowed(out_hashes), borrowed(out_values))
     h, v = 0, 0
     for r in range(row_schema.size):
         field = schema_starts[row_schema[r]]
+        if plain[row_schema[r]]:  # nearly all
+            count = offsets[r + 1] - offsets[r]
+            _copy_row(names, hashes, field, h, count, out, offsets[r])
+            h += count
+            continue
         previous = np.uint64(0)
         for i in range(offsets[r], offsets[r + 1]):
             name = names[field]
@@ -207,7 +232,7 @@ def _expand(
             if i > offsets[r] and key <= previous:
                 return 5
             previous = key
-            out_names[i], out_hashes[i], out_values[i] = name, hashed, value
+            out[0][i], out[1][i], out[2][i] = name, hashed, value
             field += 1
     return 0
 
@@ -218,13 +243,13 @@ def expand_rows(
     """Row offsets, name hashes, feature hashes and values; BadEntry when sections disagree."""
     starts = np.empty(sizes.size, np.int64)
     offsets = np.empty(row_schema.size + 1, np.int64)
-    need = np.zeros(2, np.int64)
-    _check(_measure(sizes, kinds, row_schema, starts, offsets, need))
+    need, plain = np.zeros(2, np.int64), np.empty(sizes.size, np.uint8)
+    _check(_measure(sizes, names, kinds, row_schema, starts, plain, offsets, need))
     if (need[0], need[1]) != (hashes.size, numbers.size):
         _check(4)
     nnz = int(offsets[-1])
     out = np.empty(nnz, np.uint32), np.empty(nnz, np.uint32), np.empty(nnz, np.float32)
-    _check(_expand(names, kinds, row_schema, starts, hashes, numbers, offsets, *out))
+    _check(_expand(names, kinds, row_schema, starts, plain, hashes, numbers, offsets, *out))
     return offsets, *out
 
 

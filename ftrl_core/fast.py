@@ -86,7 +86,7 @@ def prefetch_row(table: F32, width: int, hashes: U32, row_offsets: I64, row: int
     if row + 1 >= row_offsets.size:
         return
     mask = np.uint32(table.size // (2 * width) - 1)
-    for i in range(row_offsets[row], row_offsets[row + 1]):
+    for i in range(np.uint64(row_offsets[row]), np.uint64(row_offsets[row + 1])):
         prefetch(table, 2 * width * np.int64(hashes[i] & mask))
 
 
@@ -128,9 +128,12 @@ def gather_row(
     width = len(lanes)
     mask = np.uint32(table.size // (2 * width) - 1)
     if width == 1:
+        first = np.uint64(start)  # an index that may be negative is looked at each time
+        for j in range(np.uint64(count)):
+            slots[j] = hashes[first + j] & mask
+        for j in range(np.uint64(count)):
+            xs[j] = values[first + j] * factors[views[first + j]]
         for j in range(count):
-            slots[j] = hashes[start + j] & mask
-            xs[j] = values[start + j] * factors[views[start + j]]
             store(records, 2 * j, record(lanes, table, slots[j], NONE))
         for j in range(count, padded(count)):
             xs[j] = ZERO
@@ -294,7 +297,7 @@ def scatter_row(
     page_seqs: I64, page_shift: int, seq: int,
 ) -> None:  # fmt: skip
     """Write the updated records to the table, in canonical order."""
-    width, both = len(lanes), lanes + lanes
+    width, both, shift = len(lanes), lanes + lanes, np.uint64(page_shift)
     for i in range(units):
         slot, other = slots[i], others[i] if width > 1 else NONE
         cells = load(both, stepped_records, 2 * width * i)
@@ -304,9 +307,9 @@ def scatter_row(
                 lanes, table, slot, other, i * width, xs, ws, us, residuals, k, scratch
             )
         set_record(lanes, table, slot, other, cells)
-        page_seqs[np.int64(slot) >> page_shift] = seq
+        page_seqs[np.uint64(slot) >> shift] = seq
         if width > 1 and other != NONE:
-            page_seqs[np.int64(other) >> page_shift] = seq
+            page_seqs[np.uint64(other) >> shift] = seq
 
 
 @kernel

@@ -61,9 +61,11 @@ def score_plain(
     n0, beta = load(EIGHT, k, N0 * WIDE), load(EIGHT, k, BETA * WIDE)
     threshold, lambda2 = load(EIGHT, k, THRESHOLD * WIDE), load(EIGHT, k, LAMBDA2 * WIDE)
     factor = load(lanes, factors, 0)
-    for j in range(count):
-        slots[j] = hashes[start + j] & mask
-        store(xs, width * j, spread(lanes, values[start + j]) * factor)
+    first = np.uint64(start)  # an index that may be negative is looked at each time
+    for j in range(np.uint64(count)):
+        slots[j] = hashes[first + j] & mask
+    for j in range(np.uint64(count)):
+        store(xs, width * np.int64(j), spread(lanes, values[first + j]) * factor)
     if count & 1:
         slots[count] = np.uint32(0)
         store(xs, width * count, spread(lanes, ZERO))

@@ -56,12 +56,12 @@ SELF_TESTS = (
     SelfTest(
         {**_SMALL, "optimizer": {**_REGULARIZED, "learning_rate": 0.1}},
         "2e5a6e2851ba74f7de7b2074826c1047",
-        "4abc839cf0474160a220d3be19eef999",
+        "bb37551779e317ac445412310081f3bb",
     ),
     SelfTest(
         {**_SMALL, "optimizer": _REGULARIZED},
         "7854e2d0e990d8d63ff01307c9cf1695",
-        "a6063a9a0d00a520a9a6d7e4c00fad6f",
+        "8bd5effddd45912672f9342737824aa0",
     ),
     SelfTest(
         {
@@ -81,7 +81,7 @@ SELF_TESTS = (
             },
         },
         "a37cb3a0462f4a3c41de78b8257c5654",
-        "609f23d94181dd44db349b387bd320a4",
+        "aa88123baadfe42c3c74717e3d2d0429",
     ),
 )
 

@@ -115,6 +115,38 @@ def test_compose_runs_two_equal_replicas_that_demand_keys(compose: dict[str, Any
     assert {name for name in named if not name.startswith(".")} == set(compose["volumes"])
 
 
+def test_compose_confines_every_container(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service.get("privileged", False) is False, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["tmpfs"] == ["/tmp"], name
+        assert service["pids_limit"] > 0, name
+        user = service.get("user", values("USER")[0])
+        assert int(user.partition(":")[0]) > 0, f"{name} is root"
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        sources = {volume.partition(":")[0] for volume in service["volumes"]}
+        assert sources <= compose["volumes"].keys(), f"{name} sees a folder of the host"
+    assert compose["services"]["redis"]["networks"] == ["redis"]
+    assert compose["networks"]["redis"] == {"internal": True}
+
+
+def test_what_is_written_in_a_container_is_a_volume(compose: dict[str, Any]) -> None:
+    environment = dict(re.findall(r"(\w+)=(\S+)", " ".join(values("ENV"))))
+    mounted = [one.partition(":")[2] for one in compose["x-service"]["volumes"]]
+    written = [environment["CLICKFOLD_DATA_DIR"], environment["NUMBA_CACHE_DIR"]]
+    written.append(compose["x-service"]["environment"]["CLICKFOLD_SNAPSHOT_DIR"])
+    for folder in written:
+        assert any(Path(folder).is_relative_to(volume) for volume in mounted), folder
+
+
+def test_a_stop_has_time_for_what_the_service_may_take(compose: dict[str, Any]) -> None:
+    grace = int(compose["x-service"]["stop_grace_period"].removesuffix("s"))
+    assert grace > 2 * Settings.model_fields["stop_seconds"].get_default()
+
+
 def test_every_variable_named_is_a_setting(compose: dict[str, Any]) -> None:
     named = set(re.findall(r"CLICKFOLD_\w+", read("Dockerfile") + read("docker-compose.yml")))
     named |= set(compose["x-service"]["environment"])

@@ -94,11 +94,9 @@ def test_the_dashboard_uses_the_provisioned_source() -> None:
     assert len(set(ids)) == len(ids)
     (provider,) = yaml_of("grafana/provisioning/dashboards/clickfold.yml")["providers"]
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    mounted = [volume.split(":") for volume in compose["services"]["grafana"]["volumes"]]
-    inside = {one[1]: one[0] for one in mounted}
-    assert (
-        inside[f"{provider['options']['path']}/clickfold.json"] == "./deploy/grafana/clickfold.json"
-    )
+    inside = {one["target"]: one["source"] for one in compose["services"]["grafana"]["configs"]}
+    shown = inside[f"{provider['options']['path']}/clickfold.json"]
+    assert compose["configs"][shown]["file"] == "deploy/grafana/clickfold.json"
     assert source["url"] == "http://prometheus:9090"
 
 
@@ -123,6 +121,9 @@ def test_prometheus_scrapes_the_replicas_with_a_key_of_the_compose_file() -> Non
     (secret,) = compose["services"]["prometheus"]["secrets"]
     assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
     assert secret in compose["secrets"]
+    assert all((ROOT / one["file"]).is_file() for one in compose["configs"].values())
+    mounted = {one["target"] for one in compose["services"]["prometheus"]["configs"]}
+    assert {*yaml_of("prometheus/prometheus.yml")["rule_files"]} <= mounted
     for name in ("prometheus", "grafana"):
         assert compose["services"][name]["profiles"] == ["observe"]
         assert all(port.startswith("127.0.0.1:") for port in compose["services"][name]["ports"])

@@ -114,13 +114,12 @@ def _needed(file: Path | None) -> Path:
 
 
 def _read(file: Path) -> list[Key]:
-    from app.key_lines import read_lines
+    from app.key_lines import lines_of, read_lines
     from ftrl_core.errors import BadConfig
 
     try:
-        rows = file.read_text("utf-8").splitlines()
-        return read_lines((f"{file}, line {i}", row) for i, row in enumerate(rows, 1))
-    except (BadConfig, OSError, UnicodeDecodeError) as error:
+        return read_lines(lines_of(None, file))
+    except (BadConfig, OSError) as error:
         raise CommandFailed(f"cannot read the keys: {error}") from None
 
 

@@ -159,7 +159,10 @@ def doctor(
     data_dir: Annotated[Path | None, typer.Option(help="Data directory, as for serve.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check what the service needs on this machine; exit status 1 when something is missing."""
+    """Examine settings, keys, Redis, disk, memory and limits, and say what to mend.
+
+    Exit status 1 when something would keep the service from working; warnings do not count.
+    """
     from app.cli.doctor import examine
 
     findings = examine(redis_url, data_dir)
@@ -167,7 +170,9 @@ def doctor(
         typer.echo(json.dumps([finding._asdict() for finding in findings]))
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what:<16} {finding.detail}")
+            typer.echo(f"{finding.mark:<4}  {finding.what:<16} {finding.detail}")
+            if finding.mend:
+                typer.echo(f"      {'':<16} -> {finding.mend}")
     failed = sum(not finding.ok for finding in findings)
     if failed:
         raise CommandFailed(f"{failed} of {len(findings)} checks failed")

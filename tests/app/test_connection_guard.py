@@ -208,6 +208,16 @@ async def test_many_requests_at_once_are_bounded(redis_url: str, tmp_path: Path)
         assert status_of_many(client.wire.sent) == [200] * (PIPELINED_MAX + 1)
 
 
+async def test_a_body_that_is_being_collected_is_not_idle(redis_url: str, tmp_path: Path) -> None:
+    async with served(redis_url, tmp_path) as service:
+        client = Client(service, direct=True, guard=ConnectionGuard(LIMITS))
+        for _ in range(2):
+            await client.ask(request(ONE))
+        client.protocol.data_received(request(ONE)[:-5])
+        assert later(client, 76) == ""
+        assert status(await client.ask(request(ONE)[-5:])) == "200"
+
+
 async def test_room_is_made_by_who_has_sent_nothing(redis_url: str, tmp_path: Path) -> None:
     async with served(redis_url, tmp_path) as service:
         guard = ConnectionGuard(LIMITS)
@@ -256,16 +266,16 @@ def test_learners_take_half_of_the_places_and_probes_need_none() -> None:
     assert predict
     assert livez
     room = RequestRoom(4)
-    for match in (learn, learn):
-        room.enter(match)
-    with pytest.raises(Exception, match="at once"):
-        room.enter(learn)
     for _ in range(2):
-        room.enter(predict)
+        room.enter(learn.route)
     with pytest.raises(Exception, match="at once"):
-        room.enter(predict)
-    room.enter(livez)
-    room.leave(learn)
+        room.enter(learn.route)
+    for _ in range(2):
+        room.enter(predict.route)
+    with pytest.raises(Exception, match="at once"):
+        room.enter(predict.route)
+    room.enter(livez.route)
+    room.leave(learn.route)
     assert (room.requests, room.learners) == (4, 1)
 
 

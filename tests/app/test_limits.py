@@ -10,17 +10,12 @@ from typing import Any
 import pytest
 
 from app.limit_table import GROUPS
-from app.problems import CATALOGUE
+from app.problems import CATALOGUE, Problem
+from app.request_body import SMALL_BYTES, BodyReader
 from app.settings import Settings
-from scripts.limits_page import PAGE, with_table
 from tests.app.http_service import running
 
 LIMITS = [limit for limits in GROUPS.values() for limit in limits]
-
-
-def test_the_page_has_the_table_of_the_code() -> None:
-    page = PAGE.read_text()
-    assert page == with_table(page), "python -m scripts.limits_page writes it anew"
 
 
 def test_every_limit_among_the_settings_is_in_the_table() -> None:
@@ -105,3 +100,32 @@ async def test_a_small_body_that_is_large_when_read(redis_url: str, tmp_path: Pa
         assert refused.status_code == 413
         assert await service.digest() == before
         assert service.app.state.reader.in_flight_bytes == 0
+
+
+async def test_small_bodies_are_taken_while_large_ones_hold_all_the_memory() -> None:
+    reader = BodyReader(1 << 20, in_flight_max=1 << 20)
+    large, small = bytes(1 << 20), bytes(SMALL_BYTES)
+
+    async def read(body: bytes, *, chunked: bool = False) -> bytes:
+        size = 4096 if chunked else len(body)
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+        messages = [{"type": "http.request", "body": one, "more_body": True} for one in pieces]
+        messages[-1]["more_body"] = False
+        waiting = iter(messages)
+
+        async def receive() -> Any:
+            return next(waiting)
+
+        return await reader.read({"headers": []}, receive)
+
+    assert await read(large) == large
+    for chunked in (False, True):
+        assert await read(small, chunked=chunked) == small
+        with pytest.raises(Problem) as refused:
+            await read(large, chunked=chunked)
+        assert refused.value.slug == "busy"
+    reader.release(len(large))
+    assert await read(large, chunked=True) == large
+    reader.release(len(large))
+    reader.release(len(small))
+    assert reader.in_flight_bytes == 0

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from app.cli.service import Service
 from app.server import ServeError, listen
 
 START = "from app.cli.main import main; main()"
@@ -128,6 +129,22 @@ def test_a_busy_port_is_one_line(tmp_path: Path) -> None:
             listen("127.0.0.1", other.getsockname()[1])
 
 
+def test_the_kernel_takes_little_of_a_reply_that_is_not_read() -> None:
+    """Otherwise who never reads looks like one that has got everything, and nobody breaks off."""
+    piece = bytes(1 << 20)
+    with listen("127.0.0.1", 0) as listener, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            taken = 0
+            with suppress(BlockingIOError):
+                while taken < 64 << 20:
+                    taken += accepted.send(piece)
+            assert taken < 1 << 20
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
 def test_addresses(host: str) -> None:
     try:
@@ -237,12 +254,11 @@ def test_an_open_stream_does_not_hinder_the_end(tmp_path: Path) -> None:
         server.wait()
         while "Ctrl-C stops" not in server.log.read_text():
             time.sleep(0.05)
-        url = server.url + "/stats/stream"
-        with httpx2.stream("GET", url, timeout=30, trust_env=False) as reply:
-            lines = reply.iter_lines()
-            assert json.loads(next(lines))["model"] == "default"
+        with Service(server.url, None) as service:
+            lines = service.lines("/stats/stream")
+            assert next(lines)["model"] == "default"
             server.process.send_signal(signal.SIGTERM)
             rest = list(lines)  # ends in order: a broken transfer raises
-        assert all(json.loads(line)["model"] == "default" for line in rest)
+        assert all(line["model"] == "default" for line in rest)
         assert server.process.wait(STOP_SECONDS) == 0
         assert "Traceback" not in server.log.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import zlib
 from functools import cache
 
@@ -205,3 +206,30 @@ def test_what_is_no_snapshot(content: bytes) -> None:
         read(content)
     with pytest.raises(BadSnapshot):
         read_header(io.BytesIO(content))
+
+
+HEADER: dict[str, object] = {
+    "config": {}, "position": "1-1", "digest": "d", "incarnation": "i", "name": "n",
+    "created_ms": 1, "examples": 1,
+}  # fmt: skip
+STRANGE: list[object] = [None, -1, 1e400, float("nan"), [], {}, 2**70, "\ud800", "x" * 257]
+
+
+@pytest.mark.parametrize("name", [name for name in HEADER if name != "config"])
+@pytest.mark.parametrize("value", STRANGE)
+def test_a_header_that_says_what_nobody_could_show(name: str, value: object) -> None:
+    def sealed(header: dict[str, object]) -> io.BytesIO:
+        text = json.dumps(header).encode()
+        opening = snapshot_file.MAGIC + len(text).to_bytes(4, "little") + text
+        return io.BytesIO(chained(opening, [(0, 0, 0, b"")]))
+
+    assert read_header(sealed(HEADER)).digest == "d"
+    with pytest.raises(BadSnapshot):
+        read_header(sealed({**HEADER, name: value}))
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"config":' * 50_000, b"9" * 5000])
+def test_a_header_that_is_nested_or_long(text: bytes) -> None:
+    opening = snapshot_file.MAGIC + len(text).to_bytes(4, "little") + text
+    with pytest.raises(BadSnapshot):
+        read(chained(opening, [(0, 0, 0, b"")]))

@@ -23,7 +23,8 @@ def plain(model: Model) -> dict[int, tuple[float, float]]:
     found = {}
     for slot, (z, n) in enumerate(model.table.cells.reshape(-1, 2, lanes)):
         if z.any() or n.any():
-            w = [model.weight(float(a), float(b), i) for i, (a, b) in enumerate(zip(z, n))]  # noqa: B905
+            pairs = zip(z.tolist(), n.tolist(), strict=True)
+            w = [model.weight(*pair, lane) for lane, pair in enumerate(pairs)]
             found[slot] = float(posterior @ w), float(posterior @ n)
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import Unavailable
-from app.ingest import content, rows
+from app.ingest import rows
 from app.problems import Problem
 from ftrl_core import example_fields
 from scripts.attack_run import application, ingest, sockets
@@ -34,9 +34,12 @@ def test_a_label_that_is_let_through_is_found(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_error_of_another_kind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "_FRAMES_MAX", "many")
-    report = ingest.attack(1000, 1)
-    assert "TypeError" in report["first_faults"][0]
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("features")
+
+    monkeypatch.setattr(ingest, "decode_body", broken)
+    report = ingest.attack(10, 1)
+    assert "KeyError" in report["first_faults"][0]
 
 
 def test_requests(seed: int) -> None:
