@@ -1,10 +1,11 @@
 """Replicas of one model compare their states, and whoever is wrong takes itself out.
 
 The fold is deterministic, so two replicas with different state digests at one position are proof of
-a fault: memory, a processor, or a defect of ours. When replicas compare follows from the log, so
-that they have an equal position to compare at without talking: where the append time crosses a
-multiple of `compare_seconds` (more for tables above 256 MiB, so that hashing stays below 1 % of the
-time), and, when nothing comes, at the head.
+a fault: memory, a processor, or a defect of ours. What is compared leaves out what the fold keeps
+only to be looked at (ftrl_core/observed.py): versions may differ in it. When replicas compare
+follows from the log, so that they have an equal position to compare at without talking: where the
+append time crosses a multiple of `compare_seconds` (more for tables above 256 MiB, so that hashing
+stays below 1 % of the time), and, when nothing comes, at the head.
 
 At each comparison a replica first hashes its whole table: a page that is not what its checksum
 says, though no entry touched it since, is a fault of this memory for certain, and nobody else has
@@ -73,6 +74,16 @@ class Agreement:
         self._idle_due = 0.0
         self.comparisons = 0
         self.differences = 0
+
+    @property
+    def stands(self) -> dict[str, str] | None:
+        """What stands, as last heard."""
+        return None if self._stands is None else _shown(self._stands)
+
+    @property
+    def own(self) -> dict[str, str] | None:
+        """What this replica said last."""
+        return _shown(list(self._own.items())[-1]) if self._own else None
 
     def load_from(self, head: Head) -> None:
         """The memory is loaded now, from a log with this head."""
@@ -166,8 +177,12 @@ class Agreement:
 
 
 def _examined(model: Model) -> tuple[int | None, str]:
-    """A page that changed by itself, if there is one, and the state digest."""
-    return model.table.altered_page(), model.state_digest()
+    """A page that changed by itself, if there is one, and the digest to agree on."""
+    return model.table.altered_page(), model.agreed_digest()
+
+
+def _shown(said: Said) -> dict[str, str]:
+    return {"position": str(said[0]), "digest": said[1]}
 
 
 def _standing(head: Head) -> Said | None:

@@ -22,7 +22,7 @@ from app.checkpoint_store import CheckpointStore
 from app.errors import CheckpointRefused, LogError, ModelGone, WrongEpoch
 from app.failpoints import failpoint
 from ftrl_core.batch import U8
-from ftrl_core.checkpoint import Cut, Manifest, cut
+from ftrl_core.checkpoint import CORE, Cut, Manifest, cut
 from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.model import Model
 
@@ -154,9 +154,11 @@ class Checkpointing:
             self.committed_at = time.time()
 
     async def _damaged(self) -> tuple[list[int], list[int]]:
-        """Pages and segments to be written though they are clean."""
+        """Pages and segments to be written though they are clean: what was observed lies in the
+        core, and another version's base at this very position may have another one."""
         items = await self._store.damaged()
-        return [i.index for i in items if i.is_page], [i.index for i in items if not i.is_page]
+        segments = {CORE, *(i.index for i in items if not i.is_page)}
+        return [i.index for i in items if i.is_page], sorted(segments)
 
     async def _write(self, taken: Cut, nonce: str, base: _Base) -> bool:
         started = time.monotonic()

@@ -6,6 +6,7 @@ test can make as many applications as it likes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -15,14 +16,18 @@ from app.auth import KeyRing
 from app.gate import KEY_IN_SCOPE
 from app.hub import Hub
 from app.key_lines import Key
+from app.light_figures import Windows
+from app.live_stream import LiveStreams
 from app.names import DEFAULT_MODEL, NAME_PATTERN, is_name
 from app.problems import Problem
-from app.prometheus import RequestMeter
 from app.replica import ModelReplica
 from app.request_body import BodyReader
+from app.request_meter import RequestMeter
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
+from app.table_looks import TableLooks
+from app.worker_figures import WorkerFigures
 
 OBJECT_BYTES_MAX = 64 << 10  # of the small JSON bodies of the admin routes
 
@@ -40,6 +45,26 @@ def settings_of(request: Request) -> Settings:
 def meter_of(request: Request) -> RequestMeter:
     """The application's request metrics."""
     return cast(RequestMeter, request.app.state.meter)
+
+
+def streams_of(request: Request) -> LiveStreams:
+    """The open streams of the process."""
+    return cast(LiveStreams, request.app.state.streams)
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """What is shown beside /stats: of all workers, of windows, of tables."""
+
+    workers: WorkerFigures
+    windows: Windows
+    tables: TableLooks
+
+
+def looking_of(request: Request) -> Looking:
+    """Of the process."""
+    state = request.app.state
+    return Looking(state.workers, state.windows, state.tables)
 
 
 def keys_of(request: Request) -> KeyRing:
@@ -112,6 +137,8 @@ SettingsOf = Annotated[Settings, Depends(settings_of)]
 KeysOf = Annotated[KeyRing, Depends(keys_of)]
 SnapshotsOf = Annotated[SnapshotDirectory, Depends(snapshots_of)]
 MeterOf = Annotated[RequestMeter, Depends(meter_of)]
+LookingOf = Annotated[Looking, Depends(looking_of)]
+StreamsOf = Annotated[LiveStreams, Depends(streams_of)]
 KeyOf = Annotated[Key, Depends(key_of)]
 ModelName = Annotated[str, Depends(model_name_of)]
 ReplicaOf = Annotated[ModelReplica, Depends(replica_of)]

@@ -33,10 +33,10 @@ from app.ingest.decoding import DECODERS
 from app.key_lines import Key
 from app.learning_budget import LearningBudgets
 from app.problems import PROBLEM_JSON, Problem
-from app.prometheus import RequestMeter
 from app.replica import ModelReplica
 from app.replies import JSON, Headers, encode_json
 from app.request_body import header, headers
+from app.request_meter import RequestMeter
 from app.route_table import MODEL_PREFIX, match_path
 from ftrl_core.errors import ClickfoldError
 from ftrl_core.json_score import FeatureTexts

@@ -78,6 +78,7 @@ class Follower:
         self.nonce = ""
         self.last_time_ms = 0
         self.bytes_since_cut = 0
+        self.head_seq = 0  # of the log, when it was last looked at
         self._unreadable: set[int] = set()  # seqs that could not be read once
         self._skipped: set[int] = set()  # seqs that a skip entry names
         self._passed_over: set[int] = set()  # of these, the ones this memory did not fold
@@ -111,7 +112,7 @@ class Follower:
     def compare(self, head: Head, incarnation: str) -> bool:
         """Whether there is something to read; Doubt when the log is not the one folded, Deleted
         whether or not the entry that says so can be reached."""
-        position = self.loaded.position
+        position, self.head_seq = self.loaded.position, head.seq
         if head.incarnation != incarnation:
             raise Doubt("the model was made again")
         if head.deleted:

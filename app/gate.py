@@ -26,17 +26,19 @@ from app.guarded_protocol import LIVE
 from app.hot_path import HotPath
 from app.key_lines import Key
 from app.problems import Problem, send_problem
-from app.prometheus import RequestMeter
 from app.replies import SECURITY_HEADERS
 from app.request_body import ClientGone
+from app.request_meter import RequestMeter
 from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
+from app.sign_in import send_sign_in, wants_sign_in
 
 logger = logging.getLogger("clickfold.http")
 
 CLIENT_GONE = 499  # as nginx counts it: nobody was there to get a reply
 LIVE_STREAM = b"text/event-stream"
 KEY_IN_SCOPE = "clickfold.key"
+HEAD_IN_SCOPE = "clickfold.head"  # whether no body is wanted
 
 HotRoute = Callable[[Scope, Receive, Send, str, Key], Awaitable[int]]
 
@@ -90,11 +92,15 @@ class Gate:
                 else:
                     method = "GET" if scope["method"] == "HEAD" else scope["method"]
                     inner = {**scope, "method": method, KEY_IN_SCOPE: key}
+                    inner[HEAD_IN_SCOPE] = reply.is_head
                     await self._app(inner, receive, reply.send_secured)
             finally:
                 self._room.leave(match.route)
         except Problem as problem:
-            await send_problem(reply.send, problem)
+            if wants_sign_in(scope, match, problem):
+                await send_sign_in(reply.send, problem)
+            else:
+                await send_problem(reply.send, problem)
         except ClientGone:
             reply.status = CLIENT_GONE
         except Exception:  # the outermost loop of a request
@@ -108,13 +114,13 @@ class _Reply:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
-        self._is_head = scope["method"] == "HEAD"
+        self.is_head = scope["method"] == "HEAD"
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        elif self._is_head:
+        elif self.is_head:
             message = {**message, "body": b""}
         await self._send(message)
 

@@ -176,6 +176,8 @@ def submitted(
         return nothing
     if replica.has_unheard_names(batch):
         replica.tell_names(field_names(decoded.body, decoded.kind))
+    if replica.dictionary.hungry:
+        replica.dictionary.feed(decoded, replica.require_model().config)
     return replica.submit(
         LearnRequest(
             batch,

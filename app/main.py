@@ -12,7 +12,9 @@ Responses; FastAPI only routes, injects, and writes the OpenAPI document.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app import (
+    routes_charts,
+    routes_dashboard,
     routes_hot,
     routes_models,
     routes_observe,
@@ -34,14 +38,18 @@ from app.gate import Gate
 from app.hot_path import HotPath
 from app.hub import Hub
 from app.learning_budget import LearningBudgets
+from app.light_figures import Windows, scraped
+from app.live_stream import LiveStreams
 from app.problems import Problem, problem_from, problem_reply
-from app.prometheus import RequestMeter
 from app.request_body import BodyReader
+from app.request_meter import RequestMeter
 from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX
 from app.settings import Settings
 from app.snapshot_store import SnapshotStore
 from app.snapshots import SnapshotDirectory
+from app.table_looks import TableLooks
+from app.worker_figures import WorkerFigures, WorkerPlace
 from ftrl_core.errors import ClickfoldError
 
 DESCRIPTION = """
@@ -64,18 +72,21 @@ ROUTERS = (
     routes_models.router,
     routes_snapshots.router,
     routes_observe.router,
+    routes_charts.router,
     routes_observe.metrics_router,
+    routes_dashboard.router,
     routes_pages.router,
 )
 MODEL_ROUTERS = (  # again, under /models/{model}
     routes_hot.router,
     routes_snapshots.router,
     routes_observe.router,
+    routes_charts.router,
     routes_observe.model_metrics_router,
 )
 
 
-def create_app(settings: Settings, hub: Hub) -> FastAPI:
+def create_app(settings: Settings, hub: Hub, place: WorkerPlace | None = None) -> FastAPI:
     """The ASGI application over a hub. Raises BadConfig for keys that cannot be read, OSError."""
     app = FastAPI(
         title="Clickfold",
@@ -101,6 +112,13 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
     app.state.keys = keys
     app.state.key_file = key_file
     app.state.meter = meter
+    windows = Windows()
+    workers = WorkerFigures(place or WorkerPlace(), partial(_told, meter, hub, key_file))
+    if (before := workers.predecessor()) is not None:
+        meter.go_on_from(before)
+    app.state.windows, app.state.workers = windows, workers
+    app.state.tables = TableLooks()
+    app.state.streams = LiveStreams(workers, windows)
     app.state.reader = reader
     app.state.snapshots = SnapshotStore(directory, hub.connections, settings.key_prefix)
     add_routes(app)
@@ -112,6 +130,13 @@ def create_app(settings: Settings, hub: Hub) -> FastAPI:
     room = RequestRoom(settings.limit_requests)
     app.add_middleware(Gate, admission=admission, hot_path=hot_path, meter=meter, room=room)
     return app
+
+
+def _told(meter: RequestMeter, hub: Hub, key_file: KeyFile) -> dict[str, Any]:
+    """What this process tells the other workers."""
+    names = key_file.ring.names
+    models = {replica.name: scraped(replica, names) for replica in hub.loaded()}
+    return {**meter.document(), "models": models}
 
 
 def add_routes(app: FastAPI) -> None:

@@ -1,19 +1,22 @@
 """Metrics for Prometheus: requests as they are counted, models as they are at the scrape.
 
 Labels come from fixed sets only: the route's template (never the path), the method (unknown ones
-are `other`), the status, and the names of models that exist. A client cannot make a series.
+are `other`), the status, the reason of a refusal, the worker's number, names of models that exist
+and of keys that were given. A client cannot make a series. docs/metrics.md has every metric, and a
+test compares.
 
-Requests are counted in one registry of the process. Models are read at the scrape from their own
-statistics instead of being kept in step, so there is no second copy that could be stale; and a key
-that is bound to some models sees only these.
+A scrape shows the whole service, whichever worker answers (app/worker_figures.py):
+
+    requests, connections      the sums of all workers
+    a model's own figures      the fold's, equal on all replicas: those of the furthest one
+    a replica's figures        one sample for each worker, with the label `replica`
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -25,14 +28,16 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from app.connection_guard import ConnectionGuard
+from app.request_meter import BUCKETS, SECONDS_BUCKETS
+from app.worker_figures import Document, is_alive, summed
+from ftrl_core.position import Position
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+Labelled = dict[tuple[str, ...], Document]
+Named = Mapping[str, tuple[str, str]]  # statistic -> (metric, help)
 
-# statistic of a model -> (metric, help). Only finite numbers are shown.
-GAUGES: Mapping[str, tuple[str, str]] = {
+# Of a model; only finite numbers are shown.
+MODEL_GAUGES: Named = {
     "log_loss": ("clickfold_log_loss", "Progressive mean log loss since creation or restore"),
     "base_rate_log_loss": ("clickfold_base_rate_log_loss", "Log loss of the running base rate"),
     "auc": ("clickfold_auc", "Progressive area under the ROC curve"),
@@ -41,7 +46,8 @@ GAUGES: Mapping[str, tuple[str, str]] = {
         "Log loss over the entropy of the mean label",
     ),
     "calibration": ("clickfold_calibration", "Sum of predictions over sum of labels"),
-    "stale_seconds": ("clickfold_stale_seconds", "Seconds since Redis last answered"),
+    "mean_label": ("clickfold_mean_label", "Rate of clicks"),
+    "mean_prediction": ("clickfold_mean_prediction", "Mean of the predictions before learning"),
     "log_bytes": ("clickfold_log_bytes", "Bytes of log kept in Redis"),
     "checkpoint_age_seconds": (
         "clickfold_checkpoint_age_seconds",
@@ -52,118 +58,159 @@ GAUGES: Mapping[str, tuple[str, str]] = {
         "clickfold_deduplication_window_seconds",
         "Age of the oldest event id remembered",
     ),
-    "memory_bytes": ("clickfold_memory_bytes", "Memory of the model in this process"),
 }
-COUNTERS: Mapping[str, tuple[str, str]] = {
+WINDOW_GAUGES: Named = {
+    "examples": ("clickfold_window_examples", "Examples in the window: the latest 100,000"),
+    "log_loss": ("clickfold_window_log_loss", "Mean log loss in the window"),
+    "auc": ("clickfold_window_auc", "Area under the ROC curve in the window"),
+    "normalized_entropy": ("clickfold_window_normalized_entropy", "Normalized entropy there"),
+    "calibration": ("clickfold_window_calibration", "Sum of predictions over sum of labels there"),
+    "mean_label": ("clickfold_window_mean_label", "Rate of clicks in the window"),
+    "mean_prediction": ("clickfold_window_mean_prediction", "Mean prediction in the window"),
+}
+MODEL_COUNTERS: Named = {
     "examples": ("clickfold_examples", "Examples folded"),
     "duplicates": ("clickfold_duplicates", "Examples recognised as duplicates"),
+}
+REPLICA_GAUGES: Named = {
+    "seq": ("clickfold_position_seq", "Position folded (its seq; dense over all epochs)"),
+    "live": ("clickfold_replica_live", "1 where the replica serves and follows the log, else 0"),
+    "can_learn": ("clickfold_can_learn", "1 where /learn is taken, else 0"),
+    "durability_weak": (
+        "clickfold_durability_weak",
+        "1 where Redis does not keep the durability promised (/learn answers 503), else 0",
+    ),
+    "stale_seconds": ("clickfold_stale_seconds", "Seconds since Redis last answered"),
+    "lag_entries": ("clickfold_log_lag_entries", "Entries of the log not folded yet"),
+    "memory_bytes": ("clickfold_memory_bytes", "Memory of the model in this process"),
+}
+REPLICA_COUNTERS: Named = {
     "log_regressions": ("clickfold_log_regressions", "Times the log lost what was folded here"),
     "digest_comparisons": ("clickfold_digest_comparisons", "Comparisons with other replicas"),
     "digest_differences": ("clickfold_digest_differences", "Times this state was not the others'"),
 }
 
 
-class RequestMeter(Collector):
-    """Counts requests and their seconds, by route template, method and status.
+class _Requests(Collector):
+    """The requests of all workers."""
 
-    Plain numbers of one thread, made into metrics at the scrape: the library's own counters lock
-    at each step, which took longer than a prediction does.
-    """
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.guard: ConnectionGuard | None = None  # of the process, where there is one
-        self._requests: dict[tuple[str, str, int], int] = {}
-        self._seconds: dict[str, list[int]] = {}  # by template: how many fell into each bucket
-        self._sums: dict[str, float] = {}
-        self.registry.register(self)
-
-    def count(self, template: str, method: str, status: int, seconds: float) -> None:
-        """One request answered; `template` is of the route table, never a path."""
-        key = (template, method if method in METHODS else "other", status)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        counts = self._seconds.get(template)
-        if counts is None:
-            counts = self._seconds[template] = [0] * (len(SECONDS_BUCKETS) + 1)
-            self._sums[template] = 0.0
-        counts[bisect_left(SECONDS_BUCKETS, seconds)] += 1
-        self._sums[template] += seconds
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self._documents = documents
 
     def collect(self) -> Iterable[Metric]:
-        """The two families."""
+        """Every family."""
+        counted: Counter[tuple[str, ...]] = Counter()
+        refused: Counter[str] = Counter()
+        for one in self._documents:
+            refused.update(one["refused"])
+            for *key, count in one["requests"]:
+                counted[tuple(map(str, key))] += count
         labels = ("route", "method", "status")
-        requests = CounterMetricFamily(
-            "clickfold_http_requests", "Requests answered", labels=labels
-        )
-        for (template, method, status), count in self._requests.items():
-            requests.add_metric((template, method, str(status)), count)
-        yield requests
-        seconds = HistogramMetricFamily(
+        yield _counter("clickfold_http_requests", "Requests answered", labels, counted)
+        yield self._seconds()
+        now = sum(one["connections"] for one in self._documents if is_alive(one))
+        yield GaugeMetricFamily("clickfold_http_connections", "Connections that are open", now)
+        text = "Refused or ended before the application, by the type of problem"
+        reasons: Counter[tuple[str, ...]] = Counter()
+        reasons.update({(reason,): count for reason, count in sorted(refused.items())})
+        yield _counter("clickfold_http_refused", text, ("reason",), reasons)
+
+    def _seconds(self) -> Metric:
+        family = HistogramMetricFamily(
             "clickfold_http_request_seconds",
             "Seconds from a request's head to the end of its reply",
             labels=("route",),
         )
         bounds = [*map(floatToGoString, SECONDS_BUCKETS), "+Inf"]
-        for template, counts in self._seconds.items():
+        templates = dict.fromkeys(name for one in self._documents for name in one["seconds"])
+        for template in templates:
+            with_it = [one for one in self._documents if template in one["seconds"]]
+            counts = summed((one["seconds"][template] for one in with_it), BUCKETS)
+            total = sum(one["sums"][template] for one in with_it)
             buckets = list(zip(bounds, accumulate(counts), strict=True))
-            seconds.add_metric((template,), buckets, self._sums[template])
-        yield seconds
-        if self.guard is not None:
-            open_now = "Connections that are open"
-            yield GaugeMetricFamily("clickfold_http_connections", open_now, len(self.guard))
-            text = "Refused or ended before the application, by the type of problem"
-            refused = CounterMetricFamily("clickfold_http_refused", text, labels=["reason"])
-            for reason in sorted(self.guard.refused):
-                refused.add_metric([reason], self.guard.refused[reason])
-            yield refused
+            family.add_metric((template,), buckets, total)
+        return family
 
 
 class _Models(Collector):
-    """The statistics of models, as metric families."""
+    """The figures of models, by name of the model and worker."""
 
-    def __init__(self, stats: Iterable[Mapping[str, Any]]) -> None:
-        self._stats = list(stats)
+    def __init__(
+        self, figures: Mapping[str, Mapping[int, Document]], windows: Mapping[str, Document]
+    ) -> None:
+        self._figures = figures
+        self._furthest = {name: max(of.values(), key=_place) for name, of in figures.items()}
+        self._windows = windows
 
     def collect(self) -> Iterable[Metric]:
         """Every family, also those without a sample, so that the set of names never changes."""
-        yield self._positions()
-        yield self._by_key()
-        for statistic, (name, text) in GAUGES.items():
-            yield self._filled(GaugeMetricFamily(name, text, labels=["model"]), statistic)
-        for statistic, (name, text) in COUNTERS.items():
-            yield self._filled(CounterMetricFamily(name, text, labels=["model"]), statistic)
-
-    def _positions(self) -> Metric:
-        text = "Position folded (its seq; dense over all epochs)"
-        family = GaugeMetricFamily("clickfold_position_seq", text, labels=["model"])
-        for stats in self._stats:
-            _, _, seq = str(stats.get("position", "")).rpartition("-")
-            if seq.isdigit():
-                family.add_metric([str(stats["model"])], float(seq))
-        return family
-
-    def _by_key(self) -> Metric:
-        """By the names of keys in the keys' lines; all others are `other`."""
+        by_model: Labelled = {(name,): of for name, of in self._furthest.items()}
+        windows: Labelled = {(name,): of for name, of in self._windows.items()}
+        by_replica: Labelled = {
+            (name, str(number)): one
+            for name, of in self._figures.items()
+            for number, one in of.items()
+        }
+        model, replica = ("model",), ("model", "replica")
+        yield from _families(GaugeMetricFamily, MODEL_GAUGES, model, by_model)
+        yield from _families(GaugeMetricFamily, WINDOW_GAUGES, model, windows)
+        yield from _families(CounterMetricFamily, MODEL_COUNTERS, model, by_model)
+        yield from _families(GaugeMetricFamily, REPLICA_GAUGES, replica, by_replica)
+        yield from _families(CounterMetricFamily, REPLICA_COUNTERS, replica, by_replica)
+        keys: dict[tuple[str, ...], float] = {
+            (*labels, key): examples
+            for labels, one in by_replica.items()
+            for key, examples in one.get("key_examples", {}).items()
+        }
         text = "Examples learned, by key, since this process loaded the model"
-        family = CounterMetricFamily("clickfold_key_examples", text, labels=["model", "key"])
-        for stats in self._stats:
-            for key, examples in stats.get("key_examples", {}).items():
-                family.add_metric([str(stats["model"]), key], examples)
-        return family
+        yield _counter("clickfold_key_examples", text, (*replica, "key"), keys)
 
-    def _filled(
-        self, family: GaugeMetricFamily | CounterMetricFamily, statistic: str
-    ) -> GaugeMetricFamily | CounterMetricFamily:
-        for stats in self._stats:
-            value = stats.get(statistic)
+
+def _place(figures: Document) -> tuple[int, int]:
+    """How far a replica is; (0, 0) for one that serves no model."""
+    position = figures.get("position")
+    return Position.parse(position) if position else (0, 0)
+
+
+def _counter(
+    name: str, text: str, labels: Sequence[str], counts: Mapping[tuple[str, ...], float]
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, count in counts.items():
+        family.add_metric(key, count)
+    return family
+
+
+def _families(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    names: Named,
+    labels: Sequence[str],
+    figures: Labelled,
+) -> Iterator[Metric]:
+    for statistic, (name, text) in names.items():
+        family = kind(name, text, labels=labels)
+        for key, one in figures.items():
+            value = one.get(statistic)
             if isinstance(value, int | float) and value == value:
-                family.add_metric([str(stats["model"])], float(value))
-        return family
+                family.add_metric(key, float(value))
+        yield family
 
 
-def exposition(meter: RequestMeter | None, stats: Iterable[Mapping[str, Any]]) -> bytes:
-    """The text of /metrics: requests (unless `meter` is None), then the models given."""
-    models = CollectorRegistry()
-    models.register(_Models(stats))
-    requests = generate_latest(meter.registry) if meter is not None else b""
-    return requests + generate_latest(models)
+def exposition(
+    documents: Sequence[Document],
+    models: Iterable[str],
+    windows: Mapping[str, Document],
+    *,
+    with_requests: bool,
+) -> bytes:
+    """The text of /metrics: requests of all workers, if wanted, and the models named."""
+    registry = CollectorRegistry()
+    if with_requests:
+        registry.register(_Requests(documents))
+    alive = [one for one in documents if is_alive(one)]
+    figures = {
+        name: {one["replica"]: one["models"][name] for one in alive if name in one["models"]}
+        for name in models
+    }
+    registry.register(_Models({name: of for name, of in figures.items() if of}, windows))
+    return generate_latest(registry)

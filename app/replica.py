@@ -19,6 +19,7 @@ from app.errors import Conflict, ModelGone, ModelNotFound, Unavailable, WrongEpo
 from app.event_log import ConfigureControl, DeleteControl, EventLog, RestoreControl, SkipControl
 from app.failpoints import failpoint
 from app.group import LearnOutcome, LearnRequest
+from app.name_dictionary import NameDictionary
 from app.redis_condition import RETRY_AFTER_SECONDS, not_learned
 from app.redis_connections import RedisConnections
 from app.redis_keys import ModelKeys
@@ -58,6 +59,7 @@ class ModelReplica:
         self._log = EventLog(connections, keys)
         self._owner = ReplicaOwner(name, incarnation, connections, keys, options)
         self._figures: tuple[tuple[Position, str] | None, dict[str, Any]] = (None, {})
+        self.dictionary = NameDictionary()
         self._loop = asyncio.get_running_loop()  # asking for it takes 4 microseconds
 
     def start(self) -> None:
@@ -227,6 +229,28 @@ class ModelReplica:
             },
             "incarnation": self.incarnation,
             "config": model.config.to_dict(),
+        }
+
+    def has_ended(self) -> bool:
+        """Whether the model was deleted, or this replica is being closed."""
+        return self.state == "deleted" or self._owner.stop.is_set()
+
+    def lag_entries(self) -> int:
+        """Entries of the log, when it was last looked at, that are not folded here."""
+        model, head = self.model, self._owner.follower.head_seq
+        return 0 if model is None else max(0, head - model.position.seq)
+
+    def agreed(self) -> dict[str, str] | None:
+        """Position and digest that stand between replicas, as last heard."""
+        return self._owner.agreement.stands
+
+    def compared(self) -> dict[str, Any]:
+        """What this replica last compared with others, and how that went."""
+        agreement = self._owner.agreement
+        return {
+            "compared": agreement.own,
+            "comparisons": agreement.comparisons,
+            "differences": agreement.differences,
         }
 
     def checkpoint_seq(self) -> int:

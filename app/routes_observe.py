@@ -12,13 +12,20 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.auth import KeyRing
-from app.dependencies import HubOf, KeyOf, KeysOf, MeterOf, ModelName, ObjectOf, ReplicaOf
+from app.dependencies import (
+    HubOf,
+    KeyOf,
+    KeysOf,
+    Looking,
+    LookingOf,
+    ModelName,
+    ObjectOf,
+    ReplicaOf,
+)
 from app.hot_path import query_options
-from app.hub import memory_bytes
+from app.hub import Hub
 from app.problems import Problem
 from app.prometheus import CONTENT_TYPE, exposition
-from app.replica import ModelReplica
 from app.replies import json_reply
 from app.schemas import (
     POSITION_PATTERN,
@@ -126,10 +133,13 @@ model_metrics_router = APIRouter(tags=["observe"])
     response_class=Response,
     responses={**problems(), 200: _METRICS},
 )
-async def metrics(hub: HubOf, key: KeyOf, keys: KeysOf, meter: MeterOf) -> Response:
-    """Requests, and every model that is loaded here and that the key may see."""
-    visible = [replica for replica in hub.loaded() if key.may_use(replica.name)]
-    body = exposition(meter, [figures(replica, keys) for replica in visible])
+async def metrics(hub: HubOf, key: KeyOf, looking: LookingOf) -> Response:
+    """Requests, and every model that is loaded and that the key may see; of all workers."""
+    documents = await looking.workers.all()
+    names = {name for one in documents for name in one["models"]}
+    visible = sorted(name for name in names if key.may_use(name))
+    windows = await _windows(hub, visible, looking)
+    body = exposition(documents, visible, windows, with_requests=True)
     return Response(body, media_type=CONTENT_TYPE)
 
 
@@ -139,23 +149,15 @@ async def metrics(hub: HubOf, key: KeyOf, keys: KeysOf, meter: MeterOf) -> Respo
     response_class=Response,
     responses={**problems(404), 200: _METRICS},
 )
-async def model_metrics(hub: HubOf, keys: KeysOf, model: ModelName) -> Response:
-    """One model, if it is loaded here."""
-    body = exposition(None, [figures(one, keys) for one in hub.loaded() if one.name == model])
+async def model_metrics(hub: HubOf, looking: LookingOf, model: ModelName) -> Response:
+    """One model, if it is loaded."""
+    documents = await looking.workers.all()
+    windows = await _windows(hub, [model], looking)
+    body = exposition(documents, [model], windows, with_requests=False)
     return Response(body, media_type=CONTENT_TYPE)
 
 
-def figures(replica: ModelReplica, keys: KeyRing) -> dict[str, Any]:
-    """What a scrape shows of a model: no digest is computed for it, so a scrape costs nothing."""
-    shown: dict[str, Any] = {"model": replica.name, "stale_seconds": replica.stale_seconds()}
-    shown["key_examples"] = replica.authors.examples_by_name(keys.names)
-    model = replica.model
-    if model is not None:
-        shown |= {
-            **model.stats(),
-            **replica.health(model),
-            "checkpoint_age_seconds": replica.checkpoint_age_seconds(),
-            "checkpoint_seq": replica.checkpoint_seq(),
-            "memory_bytes": memory_bytes(model.config),
-        }
-    return shown
+async def _windows(hub: Hub, names: list[str], looking: Looking) -> dict[str, dict[str, Any]]:
+    """The windows of the models that are loaded here."""
+    found = [hub.find_loaded(name) for name in names]
+    return {one.name: await looking.windows.of(one) for one in found if one is not None}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from app.embedded_server import EmbeddedServer
     from app.service_thread import ServiceThread
     from app.settings import Settings
+    from app.worker_figures import WorkerPlace
 
 from app.log_lines import configure
 from app.starting import Progress
@@ -98,11 +99,12 @@ def serve_on(
     progress: Progress,
     signals: Signals,
     redis_url: str | None = None,
+    place: WorkerPlace | None = None,
 ) -> None:
     """Serve on a listening socket; with `redis_url` there, otherwise where the settings say."""
     from app.service_thread import ServiceThread
 
-    service = ServiceThread(settings, listener, progress)
+    service = ServiceThread(settings, listener, progress, place)
     service.start()
     embedded: EmbeddedServer | None = None
     try:

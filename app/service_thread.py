@@ -40,6 +40,7 @@ from app.failpoints import failpoint
 from app.redis_connections import RedisConnections
 from app.settings import Settings
 from app.starting import Progress, Switch
+from app.worker_figures import WorkerPlace
 
 if TYPE_CHECKING:
     from app.hub import Hub
@@ -59,8 +60,15 @@ SWITCH_SECONDS = 0.0005
 class ServiceThread:
     """Serves on a listening socket until `stop`; `error` says why it ended by itself."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        progress: Progress,
+        place: WorkerPlace | None = None,
+    ) -> None:
         self._settings = settings
+        self._place = place
         self._listener = listener
         self._progress = progress
         limits = settings.connection_limits()
@@ -71,6 +79,7 @@ class ServiceThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
         self._may_interrupt = True
         self._stopping = threading.Event()
         self._hub: Hub | None = None
@@ -181,8 +190,9 @@ class ServiceThread:
                 starting.cancel()
             await asyncio.wait({starting})
             self._note_failed_start()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in (self._watching, self._publishing):
+            if task is not None:
+                task.cancel()
         if self._hub is not None:
             self._progress.begin("writing the last checkpoint")
             await self._hub.close()
@@ -235,13 +245,15 @@ class ServiceThread:
         self._progress.doing = "loading models"
         self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         hub = Hub(self._settings, connections)
-        application = _import_application().create_app(self._settings, hub)
+        application = _import_application().create_app(self._settings, hub, self._place)
         self._hub = hub
         config = default_config(self._settings.config)
         await start_hub(hub, config, self._progress.say, self._stopping.is_set)
         failpoint("start.opened")
+        application.state.streams.stopping = self._stopping.is_set
         application.state.meter.guard = self._guard
         application.state.key_file.changed = self._guard.forget_heads
+        self._publishing = asyncio.create_task(application.state.workers.keep_publishing())
         self._watching = asyncio.create_task(application.state.key_file.watch())
         self._switch.application = application
         self._switch.direct = application.state.direct

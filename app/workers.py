@@ -26,6 +26,7 @@ from app.embedded_server import EmbeddedServer
 from app.server import ServeError, Signals, redis_of, serve_on
 from app.settings import Settings
 from app.starting import Progress
+from app.worker_figures import WorkerPlace, make_folder, remove_folder
 from ftrl_core.errors import ClickfoldError
 
 PR_SET_PDEATHSIG = 1
@@ -67,6 +68,7 @@ class Workers:
         self._settings = settings
         self._listener = listener
         self._url = url
+        self._folder = make_folder()
         self._progress = progress
         self._numbers: dict[int, int] = {}  # of the processes that run, by pid
         self._due = dict.fromkeys(range(settings.workers), 0.0)  # when to start, by number
@@ -107,6 +109,7 @@ class Workers:
                     break
                 time.sleep(CHECK_SECONDS / 10)
         self._numbers.clear()
+        remove_folder(self._folder)
 
     def _fork(self, number: int) -> int:
         """The pid of a new worker; in the worker itself this never returns."""
@@ -119,7 +122,8 @@ class Workers:
             _die_with(parent)
             with Signals() as signals:
                 progress = Progress(f"worker {number}: ", self._settings.log_format)
-                serve_on(self._settings, self._listener, progress, signals, self._url)
+                place = WorkerPlace(number, self._folder)
+                serve_on(self._settings, self._listener, progress, signals, self._url, place)
             status = 0
         except ClickfoldError as error:
             print(f"clickfold worker {number}: {error}", file=sys.stderr, flush=True)

@@ -99,14 +99,26 @@ def choice(name: str, value: object, choices: Iterable[str]) -> str:
     return value
 
 
+def names(name: str, value: object, most: int) -> tuple[str, ...]:
+    """The value, which must be a list of at most so many different names of features."""
+    if not isinstance(value, list | tuple) or len(value) > most:
+        raise refuse(name, value, f"must be a list of at most {most} names")
+    for one in value:
+        if not isinstance(one, str) or not 0 < len(one.encode("utf-8", "ignore")) <= NAME_CHARS_MAX:
+            raise BadConfig(f"{name} must have names of 1 to {NAME_CHARS_MAX} bytes")
+        if one.encode("utf-8", "ignore").decode() != one or value.count(one) > 1:
+            raise BadConfig(f"{name} must have names of text, each once")
+    return tuple(value)
+
+
 def known(what: str, given: object, kind: type[Any]) -> dict[str, Any]:
     """A copy of the object `given`, whose every key must be a field of the dataclass `kind`."""
-    names = {f.name for f in fields(kind)}
+    arguments = {f.name for f in fields(kind)}
     if not isinstance(given, Mapping):
-        raise refuse(what, given, f"must be an object of {', '.join(sorted(names))}")
+        raise refuse(what, given, f"must be an object of {', '.join(sorted(arguments))}")
     for name in given:
-        if name not in names:
+        if name not in arguments:
             raise BadConfig(
-                f"{what} has no argument of that name; it has {', '.join(sorted(names))}"
+                f"{what} has no argument of that name; it has {', '.join(sorted(arguments))}"
             )
     return dict(given)

@@ -3,7 +3,8 @@
 Cut. Between two entries the dirty pages are copied out, so the fold goes on while they are written.
 Segments hold the fold's state that is not pages:
 
-    0  core    JSON: counts, bias and sums (floats as hexadecimal), so that bits survive
+    0  core    JSON: counts, bias and sums (floats as hexadecimal), so that bits survive; and
+               what was observed (observed.py), which is written anew with every checkpoint
     1  bins    counts of scores for AUC (metrics)
     2  ring    the latest scores (metrics)
     3  names   JSON: the field names told so far, in order
@@ -41,6 +42,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.errors import BadCheckpoint, UnknownVersion
 from ftrl_core.hashing import xxh64
 from ftrl_core.model import Model
+from ftrl_core.observed import observed_text
 from ftrl_core.position import Position
 from ftrl_core.table import checksum
 
@@ -61,14 +63,20 @@ def page_checksum(content: bytes | memoryview) -> int:
 
 def state_segments(model: Model) -> list[bytes]:
     """All segments of a model's state, by their numbers."""
+    return [_core(model), *agreed_segments(model)[1:]]
+
+
+def agreed_segments(model: Model) -> list[bytes]:
+    """The same without what was observed: what every version that folds the model agrees on."""
     ids = [model.deduplication.segment(i) for i in range(model.deduplication.segment_seqs.size)]
-    return [*_first_segments(model), *ids, *model.coefficients.admission.segments()]
+    first = [json.dumps(_agreed_core(model)).encode(), *_first_segments(model)]
+    return [*first, *ids, *model.coefficients.admission.segments()]
 
 
 def _first_segments(model: Model) -> list[bytes]:
-    """Those before the window of ids."""
+    """Those between the core and the window of ids."""
     bins = model.metrics.bins.tobytes() if model.metrics.scored else b""
-    return [_core(model), bins, model.metrics.ring_bytes(), _names(model)]
+    return [bins, model.metrics.ring_bytes(), _names(model)]
 
 
 def _changed_segments(
@@ -81,7 +89,8 @@ def _changed_segments(
     """
     window, filters = model.deduplication, model.coefficients.admission.segments()
     filters_at = IDS + window.segment_seqs.size
-    others = dict(enumerate(_first_segments(model))) | dict(enumerate(filters, filters_at))
+    first = [_core(model), *_first_segments(model)]
+    others = dict(enumerate(first)) | dict(enumerate(filters, filters_at))
     seqs = np.full(filters_at + len(filters), model.position.seq, np.int64)
     seqs[NAMES], seqs[IDS:filters_at] = model.names_seq, window.segment_seqs
     segments, checksums = {}, np.zeros(seqs.size, np.uint64)
@@ -95,6 +104,10 @@ def _changed_segments(
 
 
 def _core(model: Model) -> bytes:
+    return json.dumps({**_agreed_core(model), "observed": observed_text(model)}).encode()
+
+
+def _agreed_core(model: Model) -> dict[str, Any]:
     core: dict[str, Any] = {
         "bias": [x.hex() for x in model.bias.tolist()],
         "examples": model.examples,
@@ -106,7 +119,7 @@ def _core(model: Model) -> bytes:
     }
     if model.config.lanes > 1:
         core["posterior"] = [x.hex() for x in model.coefficients.posterior.tolist()]
-    return json.dumps(core).encode()
+    return core
 
 
 def _names(model: Model) -> bytes:

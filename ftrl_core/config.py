@@ -27,6 +27,7 @@ from ftrl_core.numbers import log
 
 FOLD_VERSION = 1
 TABLE_BITS_MAX = 30
+SLICES_MAX = 8
 DEDUPLICATION_WINDOW_MAX = 1 << 26
 MIXTURE_SHARE = 1e-4
 SAMPLING_RATE_MIN = 1e-4  # a negative's weight stays finite in every square
@@ -108,6 +109,7 @@ class ModelConfig:
     sampling_rate: float = 1.0  # share of the examples without a click that are sent
     sampling_correction: str = "weight"  # or logit
     rates_from: str = "gradients"  # or counts (McMahan et al. 2013, section 4.5)
+    slices: tuple[str, ...] = ()  # features whose values have figures of their own (slices.py)
     fold_version: int = FOLD_VERSION  # which arithmetic; a replica refuses one it does not know
 
     def __post_init__(self) -> None:
@@ -121,6 +123,7 @@ class ModelConfig:
         self._set("sampling_rate", rate)
         arguments.choice("sampling_correction", self.sampling_correction, ("weight", "logit"))
         arguments.choice("rates_from", self.rates_from, ("gradients", "counts"))
+        self._set("slices", arguments.names("slices", self.slices, SLICES_MAX))
         o = self.optimizer
         if self.rates_from == "counts" and not o.beta and not o.initial_accumulator_value:
             raise BadConfig("rates_from=counts wants a beta above 0: P N / (P + N) begins at 0")
@@ -187,10 +190,17 @@ class ModelConfig:
             raise UnknownVersion(f"the configuration is of another version: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole configuration, JSON-able; `from_dict` gives back an equal one."""
+        """The whole configuration, JSON-able; `from_dict` gives back an equal one.
+
+        Slices are left out where there are none, so that a version that does not know them can
+        follow a model that has none.
+        """
         told = {f.name: getattr(self, f.name) for f in fields(self)}
         told["optimizer"] = self.optimizer.to_dict()
         told["admission"] = None if self.admission is None else self.admission.to_dict()
+        told["slices"] = list(self.slices)
+        if not self.slices:
+            del told["slices"]
         return told
 
     def arithmetic(self) -> bytes:
@@ -202,6 +212,7 @@ class ModelConfig:
         whole = self.to_dict()
         whole.update(whole.pop("optimizer"))
         del whole["deduplication_window"]
+        whole.pop("slices", None)
         told = {
             name: value
             for name, value in whole.items()

@@ -26,6 +26,7 @@ from ftrl_core.checkpoint import (
 from ftrl_core.constants import F64
 from ftrl_core.errors import BadCheckpoint
 from ftrl_core.model import Model
+from ftrl_core.observed import load_observed
 
 Document = TypeVar("Document", dict[str, Any], list[Any])
 
@@ -135,6 +136,7 @@ def fill_state(model: Model, segments: dict[int, bytes], seq: int) -> None:
     sums = _numbers(core["sums"], model.metrics.sums.size)
     bins = segments.get(BINS, b"") or model.metrics.bins.tobytes()
     model.metrics.load(sums, _count(core["scored"]), bins, segments.get(RING, b""))
+    load_observed(model, core.get("observed", {}))
     names = _document(segments.get(NAMES, b"[]"), list)
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a name is no text")

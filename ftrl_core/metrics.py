@@ -11,7 +11,8 @@ made or restored) and, as a ring of scores, for the window of the latest 100,000
                          inside a bin count half, so it is within 1e-3 of exact
 
 Window figures are computed from the ring when asked: nothing is ever subtracted from a sum, so no
-error builds up. Layout of the state, little-endian: sums float64[5] (weight, clicks, predicted,
+error builds up. Beside them, in the same pass, the history and the reliability bins of `curves` are
+kept. Layout of the state, little-endian: sums float64[5] (weight, clicks, predicted,
 loss, base rate loss), scored int64, bins float64[2, BINS] (label 0, label 1), and of the ring
 logit float32, weight float32 and label uint8, slot scored % WINDOW being the next.
 """
@@ -24,14 +25,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ftrl_core.batch import F32, U8
+from ftrl_core.batch import F32, I64, U8
 from ftrl_core.constants import F64
+from ftrl_core.curves import BINS, Curves, observe, take_point
 from ftrl_core.jit import kernel
 from ftrl_core.kernels import LOGIT_MAX
 from ftrl_core.numbers import log, sigmoid
 
 WINDOW = 100_000
-BINS = 1 << 14
 WEIGHT, CLICKS, PREDICTED, LOSS, BASE_LOSS = range(5)
 
 
@@ -60,6 +61,13 @@ def _score_batch(
     ring_logits: F32,
     ring_weights: F32,
     ring_labels: U8,
+    curve_sums: F64,
+    curve_counts: I64,
+    points: F64,
+    marks: I64,
+    losses: F64,
+    seq: int,
+    time_ms: int,
 ) -> int:
     for r in range(labels.size):
         if skip[r]:
@@ -67,12 +75,18 @@ def _score_batch(
         weight = np.float64(weights[r])
         clicked = np.float64(labels[r])
         base = (sums[CLICKS] + 0.5) / (sums[WEIGHT] + 1.0)
-        sums[LOSS] += weight * _loss(predictions[r], labels[r])
-        sums[BASE_LOSS] += weight * _loss(base, labels[r])
+        loss, base_loss = _loss(predictions[r], labels[r]), _loss(base, labels[r])
+        losses[r] = loss
+        sums[LOSS] += weight * loss
+        sums[BASE_LOSS] += weight * base_loss
         sums[WEIGHT] += weight
         sums[CLICKS] += weight * clicked
         sums[PREDICTED] += weight * predictions[r]
-        bins[np.int64(labels[r]), bin_of(logits[r])] += weight
+        label, fine = np.int64(labels[r]), bin_of(logits[r])
+        bins[label, fine] += weight
+        p = predictions[r]
+        if observe(curve_sums, curve_counts, fine, int(label), weight, p, loss, base_loss):
+            take_point(sums, bins, curve_sums, curve_counts, points, marks, seq, time_ms)
         place = scored % WINDOW
         ring_logits[place] = logits[r]
         ring_weights[place] = weights[r]
@@ -103,9 +117,23 @@ class Metrics:
         self._logits: F32 = np.zeros(WINDOW, np.float32)
         self._weights: F32 = np.zeros(WINDOW, np.float32)
         self._labels: U8 = np.zeros(WINDOW, np.uint8)
+        self.curves = Curves()
 
-    def update(self, logits: F64, predictions: F64, labels: U8, weights: F32, skip: U8) -> None:
-        """Score rows with skip[r] == 0; arrays of one length, as `learn_batch` filled them."""
+    def update(
+        self,
+        logits: F64,
+        predictions: F64,
+        labels: U8,
+        weights: F32,
+        skip: U8,
+        seq: int = 0,
+        time_ms: int = 0,
+    ) -> F64:
+        """Score rows with skip[r] == 0; arrays of one length, as `learn_batch` filled them.
+
+        seq and time_ms are of their entry. Returns the loss of each row that was scored.
+        """
+        losses, curves = np.empty(labels.size), self.curves
         self.scored = _score_batch(
             logits,
             predictions,
@@ -118,17 +146,31 @@ class Metrics:
             self._logits,
             self._weights,
             self._labels,
+            curves.sums,
+            curves.counts,
+            curves.points,
+            curves.marks,
+            losses,
+            seq,
+            time_ms,
         )
+        return losses
 
     def summary(self) -> dict[str, Any]:
         """Figures of the whole stream and of the window; None where there is nothing to divide."""
+        return {**self.whole(), "window": window_figures(*self.ring())}
+
+    def whole(self) -> dict[str, Any]:
+        """Figures of the whole stream alone, in a hundredth of the time."""
         whole = _figures(self.sums, self.bins)
         weight = self.sums[WEIGHT]
         whole["base_rate_log_loss"] = float(self.sums[BASE_LOSS] / weight) if weight else None
+        return whole
+
+    def ring(self) -> tuple[F32, F32, U8]:
+        """A copy of the scores of the window: logits, weights, labels; in no order."""
         used = min(self.scored, WINDOW)
-        sums, bins = np.zeros(5), np.zeros((2, BINS))
-        _score_ring(self._logits[:used], self._weights[:used], self._labels[:used], sums, bins)
-        return {**whole, "window": {"examples": used, **_figures(sums, bins)}}
+        return self._logits[:used].copy(), self._weights[:used].copy(), self._labels[:used].copy()
 
     def ring_bytes(self) -> bytes:
         """The used part of the ring: logits, weights, labels."""
@@ -153,6 +195,13 @@ class Metrics:
             raise ValueError("a weight or a label is out of range")
         if not np.isfinite(self._logits).all():
             raise ValueError("a logit is not finite")
+
+
+def window_figures(logits: F32, weights: F32, labels: U8) -> dict[str, Any]:
+    """Figures of the scores in a `ring`."""
+    sums, bins = np.zeros(5), np.zeros((2, BINS))
+    _score_ring(logits, weights, labels, sums, bins)
+    return {"examples": labels.size, **_figures(sums, bins)}
 
 
 def _figures(sums: F64, bins: F64) -> dict[str, Any]:

@@ -31,8 +31,10 @@ from ftrl_core.hashing import feature_hash, name_hash
 from ftrl_core.json_score import FeatureTexts
 from ftrl_core.metrics import Metrics
 from ftrl_core.names import FieldNames
+from ftrl_core.observed import observed_bytes
 from ftrl_core.position import START, Position
 from ftrl_core.reconfigure import reconfigured
+from ftrl_core.slices import Slices
 from ftrl_core.table import WeightTable
 
 
@@ -61,6 +63,7 @@ class Model:
         self.duplicates = 0
         self.coefficients = Coefficients.untouched(config)
         self.metrics = Metrics()
+        self.slices = Slices(config.slices, config.hash_seed)
         self.deduplication = Deduplication(config.deduplication_window)
         self.names = FieldNames(config.hash_seed)
         self.names_seq = 0
@@ -109,8 +112,12 @@ class Model:
         importances = self._importances(labels, weights)
         by_weight = self.config.sampling_correction == "weight"
         rows = Rows(batch, labels, importances if by_weight else weights, verdicts)
+        self.metrics.curves.begin(self.examples, self.metrics.scored)
         self.examples = self.coefficients.learn(rows, self.examples, seq, logits, predictions)
-        self.metrics.update(logits, predictions, labels, importances, verdicts)
+        losses = self.metrics.update(
+            logits, predictions, labels, importances, verdicts, seq=seq, time_ms=time_ms
+        )
+        self.slices.update(batch, importances, verdicts, predictions, losses)
         self.duplicates += int(np.count_nonzero(verdicts == DUPLICATE))
         return Applied(predictions, verdicts, entry.requests)
 
@@ -134,6 +141,8 @@ class Model:
             after, self._prepared = self._prepared[1], None
             if after is not None:
                 self.coefficients = after
+                if after.config.slices != self.slices.names:
+                    self.slices = self.slices.renamed(after.config.slices)
 
     def prepare(self, entry: ControlEntry, seq: int) -> None:
         """Do ahead what `apply` of this configure entry at seq does over the whole table.
@@ -155,6 +164,7 @@ class Model:
         Progressive metrics begin anew; every page counts as changed at this position.
         """
         self.metrics = Metrics()
+        self.slices = Slices(self.config.slices, self.config.hash_seed)
         self.table.touch_all(position.seq)
         self.deduplication.segment_seqs[:] = position.seq
         self.names_seq = position.seq
@@ -208,11 +218,19 @@ class Model:
 
     def state_digest(self) -> str:
         """32 hex digits over everything the fold keeps, position included."""
-        from ftrl_core.checkpoint import state_segments  # it imports this module
+        h = hashlib.blake2b(self.agreed_digest().encode(), digest_size=16)
+        for name, part in observed_bytes(self).items():
+            h.update(f"{name} {len(part)}".encode())
+            h.update(part)
+        return h.hexdigest()
+
+    def agreed_digest(self) -> str:
+        """The same without what was observed: what replicas compare, of whatever version."""
+        from ftrl_core.checkpoint import agreed_segments  # it imports this module
 
         h = hashlib.blake2b(self.digest().encode(), digest_size=16)
         h.update(f"{self.position} {self.config.deduplication_window}".encode())
-        for segment in state_segments(self):
+        for segment in agreed_segments(self):
             h.update(len(segment).to_bytes(8, "little"))
             h.update(segment)
         return h.hexdigest()

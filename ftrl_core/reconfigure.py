@@ -51,7 +51,7 @@ CHANGEABLE = (
     "l1_regularization_strength",
     "l2_regularization_strength",
 )
-LIVE = {"optimizer", "table_bits"}
+LIVE = {"optimizer", "table_bits", "slices"}
 
 
 def merged_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
@@ -67,11 +67,11 @@ def merged_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfi
 
 
 def changed_config(config: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
-    """The configuration with changes {"optimizer": {...}, "table_bits": ...}; BadConfig if one of
+    """The configuration with changes to some of LIVE; BadConfig if one of
     them cannot be made live."""
     after = merged_config(config, changes)
     if not changes.keys() <= LIVE:
-        raise BadConfig("only optimizer and table_bits can be changed live")
+        raise BadConfig("only optimizer, table_bits and slices can be changed live")
     if not changes.get("optimizer", {}).keys() <= set(CHANGEABLE):
         raise BadConfig(f"only {', '.join(CHANGEABLE)} can be changed live")
     if after.table_bits < config.table_bits:

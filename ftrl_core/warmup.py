@@ -25,8 +25,11 @@ from ftrl_core.json_score import FeatureTexts
 from ftrl_core.limits import Limits
 from ftrl_core.loader import Loader
 from ftrl_core.model import Model
+from ftrl_core.numeric_features import bin_hash
 from ftrl_core.position import Position
+from ftrl_core.slices import Slices, row_of
 from ftrl_core.snapshot_file import read_snapshot, write_snapshot
+from ftrl_core.survey import survey
 
 ROWS, FEATURES, ENTRIES = 96, 70, 8
 _SMALL = {"table_bits": 13, "deduplication_window": 128}
@@ -53,17 +56,18 @@ SELF_TESTS = (
     SelfTest(
         {**_SMALL, "optimizer": {**_REGULARIZED, "learning_rate": 0.1}},
         "2e5a6e2851ba74f7de7b2074826c1047",
-        "5fe725205481c3c2bc573680eca002f1",
+        "bb37551779e317ac445412310081f3bb",
     ),
     SelfTest(
         {**_SMALL, "optimizer": _REGULARIZED},
         "7854e2d0e990d8d63ff01307c9cf1695",
-        "e5110ebb46fae20e3399465cd8b94b44",
+        "8bd5effddd45912672f9342737824aa0",
     ),
     SelfTest(
         {
             **_SMALL,
             "numbers": "log_bins",
+            "slices": ["field"],
             "admission": {"kind": "bloom", "count": 1, "bits": 12},
             "sampling_rate": 0.5,
             "sampling_correction": "logit",
@@ -77,7 +81,7 @@ SELF_TESTS = (
             },
         },
         "a37cb3a0462f4a3c41de78b8257c5654",
-        "17303f71bb2ccc453d44553816b9c9de",
+        "aa88123baadfe42c3c74717e3d2d0429",
     ),
 )
 
@@ -119,6 +123,10 @@ def _fold(config: dict[str, Any]) -> Model:
         model.predict(batch)
     model.predict_texts([b'{"a":1,"b":"c"}'], FeatureTexts(Limits(), 64))
     model.uncertainty(batch)
+    survey(model.coefficients, model.examples)
+    bin_hash(np.uint32(1), np.float32(1.0))
+    arrays = Slices(("field",), 0).arrays
+    row_of(0, np.uint32(1), arrays.used, arrays.values, arrays.places)
     return model
 
 

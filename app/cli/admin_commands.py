@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -92,7 +91,7 @@ def stats(
     url: options.Url = options.DEFAULT_URL,
     key: options.Key = None,
     model: options.ModelName = options.DEFAULT_MODEL,
-    watch: Annotated[bool, typer.Option("--watch", help="Print a line a second.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the live stream.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Print the model's progressive figures, position and digests."""
@@ -104,12 +103,9 @@ def stats(
             shown = {name: body[name] for name in _SHOWN_STATS if name in body}
             _print(body if as_json else shown, as_json)
             return
-        try:
-            while True:
-                _print_watched(service.stats(), as_json)
-                time.sleep(1.0)
-        except KeyboardInterrupt:
-            return
+        from app.cli.watching import watch as follow
+
+        follow(service.lines("/stats/stream"), as_json)
 
 
 @models.callback()
@@ -224,16 +220,3 @@ def _print(answer: Any, as_json: bool) -> None:
             typer.echo(f"{name:<28} {'-' if value is None else shown}")
     else:
         typer.echo(json.dumps(answer, indent=2))
-
-
-def _print_watched(body: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(body))
-        return
-    window = body.get("window")
-    recent = window.get("log_loss") if isinstance(window, dict) else None
-    cells = [body.get("position"), body.get("examples"), body.get("log_loss"), recent]
-    names = ("position", "examples", "log_loss", "window")
-    typer.echo(
-        "  ".join(f"{n} {'-' if c is None else c}" for n, c in zip(names, cells, strict=True))
-    )

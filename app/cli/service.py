@@ -19,6 +19,7 @@ The proxies of the environment are not used for a loopback address: they could n
 from __future__ import annotations
 
 import ipaddress
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -178,6 +179,20 @@ class Service:
                 yield from response.iter_bytes()
         except httpx2.TransportError as error:
             raise CommandFailed(f"{self._url}: {_cause(error)}") from error
+
+    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+        """The lines of a GET under the model that streams JSON, as they come."""
+        try:
+            with self._client.stream("GET", f"{self._model_path}{path}") as response:
+                if not response.is_success:
+                    response.read()
+                    raise _problem(response)
+                for line in response.iter_lines():
+                    yield json.loads(line)
+        except httpx2.TransportError as error:
+            raise CommandFailed(f"{self._url}: {_cause(error)}") from error
+        except ValueError as error:
+            raise _unknown_answer(path) from error
 
     def upload(self, path: str, file: Path) -> None:
         """PUT a file under the model's /admin, streamed."""

@@ -168,13 +168,13 @@ async def test_who_computes_otherwise_again_and_again_stays_out(
         await replicas[0].learn(batch_of(RANDOM, 50))
         await until(lambda: all(_comparisons(r) for r in replicas), "all compare")
         owner = odd._owner
-        digest = Model.state_digest
+        digest = Model.agreed_digest
 
         def otherwise(model: Model) -> str:
             is_odd = model is owner.follower.model
             return "0" * 32 if is_odd else digest(model)
 
-        monkeypatch.setattr(Model, "state_digest", otherwise)
+        monkeypatch.setattr(Model, "agreed_digest", otherwise)
         await good[0].learn(batch_of(RANDOM, 50))
         await until(lambda: _differences(odd) >= 3, "it differs after loading too", 20.0)
         await until(lambda: all(r.can_learn() for r in good), "the others go on")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.prometheus import METHODS
+from app.request_meter import METHODS
 from app.route_table import ROUTES
 from tests.app.http_service import chunks, raw_request, running
 
@@ -17,6 +17,7 @@ ALLOWED = {
     "route": {route.template for route in ROUTES} | {"unknown"},
     "method": METHODS | {"other"},
     "model": {"default"},
+    "replica": {"0"},
     "key": {"ops", "none", "other"},
 }
 FREE = {"status", "le", "reason"}  # numbers, and names in the code

@@ -161,7 +161,8 @@ async def test_a_key_that_learns_too_fast_waits_and_nothing_is_learned(
         assert {name: row["examples"] for name, row in shown.items()} == {"fast": 60, "slow": 20}
         assert shown["fast"]["latest_share"] == 0.75
         metrics = (await service.client.get("/metrics", headers=authorization)).text
-        assert 'clickfold_key_examples_total{key="fast",model="default"} 60.0' in metrics
+        labels = 'key="fast",model="default",replica="0"'
+        assert f"clickfold_key_examples_total{{{labels}}} 60.0" in metrics
 
 
 async def test_what_is_counted_comes_from_the_log(redis_url: str, tmp_path: Path) -> None:

@@ -24,9 +24,11 @@ from app.hub import Hub
 from app.model_index import ModelIndex
 from app.redis_keys import ModelKeys
 from app.replica import ModelReplica
+from ftrl_core import checkpoint
 from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control, encode_examples, whole_request
 from ftrl_core.hashing import xxh64
+from ftrl_core.model import Model
 from ftrl_core.position import Position
 from tests.recovery.harness import SMALL, assert_agree, batch_of, default_of, hub_on, until
 
@@ -227,3 +229,44 @@ async def test_a_change_that_came_too_late_is_no_later_version(
         position = await _append(hub, "default", encode_control("configure", {"config": change}))
         assert await replica.wait_for(position, 5.0)
         assert replica.can_learn()
+
+
+async def test_a_version_that_observes_nothing_follows_the_same_model(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints have no history: who loads one observes from there, and all still agree."""
+    async with hub_on(redis_url, tmp_path / "a") as a:
+        one = await default_of(a)
+        await one.learn(batch_of(RANDOM, 20))
+        with monkeypatch.context() as older:
+            older.setattr(checkpoint, "observed_text", lambda _: {})
+            await one.checkpoint()
+        async with hub_on(redis_url, tmp_path / "b") as b:
+            two = await b.get("default")
+            await until(two.can_learn, "it loads the older version's checkpoint")
+            for replica in (one, two, one):
+                await replica.learn(batch_of(RANDOM, 5))
+            await until(lambda: two.require_model().position == one.require_model().position, "")
+            first, second = one.require_model(), two.require_model()
+            assert first.state_digest() != second.state_digest()
+            for replica in (one, two):  # would raise, and drop the memory
+                await replica._owner.agreement.compare(replica.require_model())
+            assert one.agreed() == two.agreed()
+            assert (one.state, two.state) == ("live", "live")
+            await two.checkpoint()
+        async with hub_on(redis_url, tmp_path / "c") as c:
+            three = await c.get("default")
+            await until(three.can_learn, "it loads what the other observed")
+            assert three.require_model().state_digest() == second.state_digest()
+
+
+def test_a_model_without_slices_can_be_read_by_versions_without_them() -> None:
+    """Nothing is new in a manifest; the core segment has one more member, which is passed by."""
+    assert "slices" not in ModelConfig.from_dict(SMALL).to_dict()
+    model = Model(SMALL)
+    model.learn(batch_of(RANDOM, 20))
+    core = json.loads(checkpoint.state_segments(model)[checkpoint.CORE])
+    agreed = json.loads(checkpoint.agreed_segments(model)[checkpoint.CORE])
+    assert core == agreed | {"observed": core["observed"]}
+    ids, filters = model.deduplication.segment_seqs.size, model.coefficients.admission.segments()
+    assert len(checkpoint.state_segments(model)) == checkpoint.IDS + ids + len(filters)

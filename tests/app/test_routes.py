@@ -337,7 +337,7 @@ async def test_stats_and_metrics(redis_url: str, tmp_path: Path) -> None:
             await client.get("/no/such/path")
         text = (await client.get("/metrics")).text
         assert 'clickfold_examples_total{model="default"} 30.0' in text
-        assert 'clickfold_position_seq{model="default"} 3.0' in text
+        assert 'clickfold_position_seq{model="default",replica="0"} 3.0' in text
         assert 'method="GET",route="unknown",status="404"} 20.0' in text
         assert "no/such" not in text
         one = (await client.get("/models/default/metrics")).text

@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.cli.service import Service
 from app.server import ServeError, listen
 
 START = "from app.cli.main import main; main()"
@@ -246,3 +247,18 @@ def test_a_reply_is_one_segment(tmp_path: Path) -> None:
                 assert reply.endswith(b"]}")
         headers: dict[str, Any] = dict(server.get("/livez").headers)
         assert "server" not in headers
+
+
+def test_an_open_stream_does_not_hinder_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.wait()
+        while "Ctrl-C stops" not in server.log.read_text():
+            time.sleep(0.05)
+        with Service(server.url, None) as service:
+            lines = service.lines("/stats/stream")
+            assert next(lines)["model"] == "default"
+            server.process.send_signal(signal.SIGTERM)
+            rest = list(lines)  # ends in order: a broken transfer raises
+        assert all(line["model"] == "default" for line in rest)
+        assert server.process.wait(STOP_SECONDS) == 0
+        assert "Traceback" not in server.log.read_text()

@@ -14,7 +14,7 @@ from app.auth import KeyRing
 from app.gate import Gate
 from app.hot_path import HotPath
 from app.learning_budget import LearningBudgets
-from app.prometheus import RequestMeter
+from app.request_meter import RequestMeter
 from app.request_room import RequestRoom
 from tests.app.direct_client import Client
 from tests.app.http_service import Service, running

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ftrl_core import metrics
+from ftrl_core.curves import BINS
 from ftrl_core.metrics import WINDOW, Metrics
 from ftrl_core.model import Model
 from tests.oracle.float64 import Progressive
@@ -149,8 +150,8 @@ def test_nothing_to_divide() -> None:
 
 def test_bins() -> None:
     assert metrics.bin_of(-15.0) == 0
-    assert metrics.bin_of(15.0) == metrics.BINS - 1
-    assert metrics.bin_of(0.0) == metrics.BINS // 2
+    assert metrics.bin_of(15.0) == BINS - 1
+    assert metrics.bin_of(0.0) == BINS // 2
     places = [metrics.bin_of(float(x)) for x in np.linspace(-15, 15, 4_000)]
     assert places == sorted(places)
 
