@@ -31,6 +31,7 @@ from app.request_body import ClientGone
 from app.request_meter import RequestMeter
 from app.request_room import RequestRoom
 from app.route_table import MODEL_PREFIX, UNKNOWN, Match, match_path
+from app.sign_in import send_sign_in, wants_sign_in
 
 logger = logging.getLogger("clickfold.http")
 
@@ -96,7 +97,10 @@ class Gate:
             finally:
                 self._room.leave(match.route)
         except Problem as problem:
-            await send_problem(reply.send, problem)
+            if wants_sign_in(scope, match, problem):
+                await send_sign_in(reply.send, problem)
+            else:
+                await send_problem(reply.send, problem)
         except ClientGone:
             reply.status = CLIENT_GONE
         except Exception:  # the outermost loop of a request

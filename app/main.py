@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from app import (
     routes_charts,
+    routes_dashboard,
     routes_hot,
     routes_models,
     routes_observe,
@@ -73,6 +74,7 @@ ROUTERS = (
     routes_observe.router,
     routes_charts.router,
     routes_observe.metrics_router,
+    routes_dashboard.router,
     routes_pages.router,
 )
 MODEL_ROUTERS = (  # again, under /models/{model}

@@ -64,6 +64,7 @@ _OF_A_MODEL: dict[str, dict[str, Scope | None]] = {
 }
 _OF_NO_MODEL: dict[str, dict[str, Scope | None]] = {
     "/": {"GET": "read"},
+    "/assets/{file}": {"GET": None},
     "/models": {"GET": "read"},
     "/metrics": {"GET": "read"},
     "/openapi.json": {"GET": "read"},
@@ -119,6 +120,8 @@ def _template(parts: list[str]) -> str:
         return "-"
     if parts[:2] == ["admin", "snapshots"] and len(parts) > 2:
         parts = [*parts[:2], "{name}", *parts[3:]]
+    elif parts[:1] == ["assets"] and len(parts) == 2:
+        parts = ["assets", "{file}"]
     elif parts[:2] == ["docs", "assets"] and len(parts) == 3:
         parts = [*parts[:2], "{file}"]
     elif parts[:1] == ["problems"] and len(parts) == 2:

@@ -1,10 +1,10 @@
-"""Pages for people: `/`, /docs, /redoc, and the catalogue of problems; all assets are local.
+"""Pages for people: /docs, /redoc, and the catalogue of problems; all assets are local.
 
 FastAPI's own pages fetch scripts from a CDN: blank without a network, and a third party's code with
 this service's origin. The files of the package fastapi_offline are served from here instead, by
-name from a fixed list; its own wrapper is not used because it mounts a whole folder, which the
-route table could not see. A Content-Security-Policy keeps the scripts from reaching out as well
-(ReDoc would fetch a logo).
+name from a fixed list, beside the examples that are no text; its own wrapper is not used because it
+mounts a whole folder, which the route table could not see. A Content-Security-Policy keeps the
+scripts from reaching out as well (ReDoc would fetch a logo).
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import AsyncIterator
 from functools import cache
-from html import escape
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from app.dependencies import HubOf, KeyOf
+from app.example_bodies import EXAMPLE_FILES, example_body
 from app.openapi import openapi_document
 from app.problems import CATALOGUE, Problem
-from app.replica import ModelReplica
 from app.replies import json_reply
 
 router = APIRouter(include_in_schema=False)
@@ -83,6 +81,8 @@ async def redoc() -> Response:
 @router.get("/docs/assets/{file}")
 async def asset(file: Annotated[str, Path()]) -> Response:
     """A file of the two pages; they never change within a version, so a browser may keep them."""
+    if file in EXAMPLE_FILES:
+        return Response(example_body(file), media_type=EXAMPLE_FILES[file])
     media_type = ASSETS.get(file)
     if media_type is None:
         raise Problem("not-found", "there is no such file")
@@ -119,46 +119,3 @@ def _catalogued(slug: str) -> dict[str, Any]:
         "title": kind.title,
         "advice": kind.advice,
     }
-
-
-@router.get("/")
-async def index(hub: HubOf, key: KeyOf) -> Response:
-    """The models loaded here, as they are now, and where to go on."""
-    rows = "".join(_row(replica) for replica in hub.loaded() if key.may_use(replica.name))
-    return HTMLResponse(_PAGE.replace("@ROWS@", rows), headers=PAGE_HEADERS)
-
-
-def _row(replica: ModelReplica) -> str:
-    model = replica.model
-    if model is None:
-        cells = [replica.name, replica.state, "", "", "", ""]
-    else:
-        stats = model.stats()
-        figures = [_shown(stats.get(name)) for name in ("log_loss", "auc", "calibration")]
-        cells = [replica.name, str(model.position), f"{model.examples:,}", *figures]
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-
-
-def _shown(value: object) -> str:
-    return f"{value:.5f}" if isinstance(value, float) else "–"
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Clickfold</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="/docs/assets/favicon.png">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #8884 }
-th:first-child, td:first-child { text-align: left }
-@media (prefers-color-scheme: dark) { body { background: #181a1b; color: #ddd } a { color: #8bf } }
-</style></head><body>
-<h1>Clickfold</h1>
-<p>Online click-through-rate learning. <a href="/docs">Try the API</a>,
-<a href="/redoc">read it</a>, or see <a href="/stats">/stats</a>, <a href="/models">/models</a>,
-<a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a>.</p>
-<table><thead><tr><th>model</th><th>position</th><th>examples</th><th>log loss</th><th>AUC</th>
-<th>calibration</th></tr></thead><tbody>@ROWS@</tbody></table>
-</body></html>
-"""

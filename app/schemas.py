@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.example_bodies import EXAMPLE_FILES
+
 POSITION_PATTERN = r"^(0|[1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})$"
 POSITION = Field(
     description="`<epoch>-<seq>`: the log entry up to which was folded", examples=["1-42"]
@@ -250,7 +252,12 @@ _EXAMPLES: dict[str, Any] = {
     },
     "additionalProperties": False,
 }
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _binary(file: str) -> dict[str, Any]:
+    """Content that is no text, and where an example of it can be downloaded."""
+    given = {"summary": "two examples", "externalValue": f"/docs/assets/{file}"}
+    return {"schema": {"type": "string", "format": "binary"}, "examples": {"two": given}}
 
 
 def _examples_body(needed: list[str]) -> dict[str, Any]:
@@ -272,9 +279,7 @@ def _examples_body(needed: list[str]) -> dict[str, Any]:
             "schema": {"type": "string"},
             "example": "1 0.5 'imp-81|ad a9 |user u17 | price:3.5\n",
         },
-        "application/msgpack": _BINARY,
-        "application/vnd.apache.arrow.stream": _BINARY,
-        "application/x-clickfold-batch": _BINARY,
+        **{media_type: _binary(file) for file, media_type in EXAMPLE_FILES.items()},
     }
     description = (
         "One example, many with `shared` features, or one a line. `Content-Encoding: gzip` and "

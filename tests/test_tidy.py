@@ -51,7 +51,9 @@ def project_files() -> tuple[Path, ...]:
     return tuple(
         path
         for path in sorted(found)
-        if path.is_file() and path.suffix not in NOT_OURS and "__pycache__" not in path.parts
+        if path.is_file()
+        and path.suffix not in NOT_OURS
+        and not {"__pycache__", "vendor"} & set(path.parts)
     )
 
 

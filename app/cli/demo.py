@@ -11,6 +11,7 @@ Half-way, when the world changes, one sees it open and begin to close again.
 
 from __future__ import annotations
 
+import json
 import secrets
 import signal
 import socket
@@ -35,6 +36,7 @@ from app.cli.progress import DoublingTable, ProgressBar
 from app.cli.service import Service
 
 START_SECONDS_MAX = 240.0  # the very first start compiles the kernels
+SLICES = ["device", "slot", "hour", "site"]  # what the page shows figures by
 _LINES_AT_LEAST = 20
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 30.0
@@ -60,7 +62,8 @@ def own_service(port: int | None, data_dir: Path | None) -> Iterator[str]:
         directory = data_dir or Path(temporary)
         port = port or _free_port()
         command = [sys.executable, "-m", "app.cli.main", "serve", "--port", str(port)]
-        process = subprocess.Popen([*command, "--data-dir", str(directory)])
+        command += ["--data-dir", str(directory), "--config", json.dumps({"slices": SLICES})]
+        process = subprocess.Popen(command)
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(url, process)

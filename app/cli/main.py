@@ -3,6 +3,7 @@
     file_commands      learn, predict, train              click logs in
     interchange_commands   import, export              weights of other systems
     explain            what each feature contributes
+    report             a page about a model, with plots
     admin_commands     snapshot, restore, stats, skip,    a running service
                        models (list, create, show, delete)
     key_commands       keys (new, list, check)            who may do what
@@ -28,6 +29,7 @@ from app.cli import (
 )
 from app.cli.explain import explain
 from app.cli.failures import FailureGroup
+from app.cli.report import report
 
 app = typer.Typer(
     name="clickfold",
@@ -45,6 +47,7 @@ for _command in (
     file_commands.predict,
     file_commands.train,
     explain,
+    report,
     admin_commands.snapshot,
     admin_commands.restore,
     admin_commands.stats,
