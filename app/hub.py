@@ -33,6 +33,7 @@ from ftrl_core.config import ModelConfig
 from ftrl_core.entry import encode_control
 from ftrl_core.errors import UnknownVersion
 from ftrl_core.model import Model
+from ftrl_core.placement import SECRET_BYTES, keep_apart
 
 log = logging.getLogger(__name__)
 DEFAULT = "default"
@@ -51,6 +52,7 @@ class Hub:
     """All models that this process hosts."""
 
     def __init__(self, settings: Settings, connections: RedisConnections) -> None:
+        keep_apart(secrets.token_bytes(SECRET_BYTES))
         self.settings = settings
         self.connections = connections
         self.emptied: Emptied | None = None

@@ -27,6 +27,7 @@ from ftrl_core.batch import I64, U8, U32, U64, frozen
 from ftrl_core.entry import CONTINUES, Requests
 from ftrl_core.entry_kernels import U16
 from ftrl_core.jit import kernel
+from ftrl_core.placement import Secret, current_secret, home
 
 LEARN, DUPLICATE, CONFLICT = 0, 1, 2
 SEGMENT_IDS = 8192
@@ -35,15 +36,9 @@ _KEY_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @kernel
-def _home(key: np.uint64, index: U32) -> int:
-    mixed = (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return int(np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(index.size - 1)))
-
-
-@kernel
-def _find(key: np.uint64, ids: U64, index: U32) -> int:
+def _find(key: np.uint64, ids: U64, index: U32, secret: Secret) -> int:
     """The ring slot of an id, or -1."""
-    place = _home(key, index)
+    place = home(key, index.size, secret)
     while index[place]:
         slot = int(np.int64(index[place])) - 1
         if ids[slot] == key:
@@ -53,18 +48,18 @@ def _find(key: np.uint64, ids: U64, index: U32) -> int:
 
 
 @kernel
-def _link(key: np.uint64, slot: int, index: U32) -> None:
-    place = _home(key, index)
+def _link(key: np.uint64, slot: int, index: U32, secret: Secret) -> None:
+    place = home(key, index.size, secret)
     while index[place]:
         place = (place + 1) & (index.size - 1)
     index[place] = slot + 1
 
 
 @kernel
-def _unlink(key: np.uint64, ids: U64, index: U32) -> None:
+def _unlink(key: np.uint64, ids: U64, index: U32, secret: Secret) -> None:
     """Remove an id that is there, moving later ones of its run back."""
     mask = index.size - 1
-    hole = _home(key, index)
+    hole = home(key, index.size, secret)
     while ids[np.int64(index[hole]) - 1] != key:
         hole = (hole + 1) & mask
     place = hole
@@ -72,8 +67,8 @@ def _unlink(key: np.uint64, ids: U64, index: U32) -> None:
         place = (place + 1) & mask
         if not index[place]:
             break
-        home = _home(ids[np.int64(index[place]) - 1], index)
-        if ((place - home) & mask) >= ((place - hole) & mask):
+        wanted = home(ids[np.int64(index[place]) - 1], index.size, secret)
+        if ((place - wanted) & mask) >= ((place - hole) & mask):
             index[hole] = index[place]
             hole = place
     index[hole] = 0
@@ -91,13 +86,14 @@ def _remember(
     seconds: U32,
     index: U32,
     segment_seqs: I64,
+    secret: Secret,
 ) -> int:
     """Put an id that is not there into the ring, over the oldest; returns the new count."""
     slot = count % ids.size
     if count >= ids.size:
-        _unlink(ids[slot], ids, index)
+        _unlink(ids[slot], ids, index, secret)
     ids[slot], bodies[slot], seconds[slot] = key, body, second
-    _link(key, slot, index)
+    _link(key, slot, index, secret)
     segment_seqs[slot // SEGMENT_IDS] = seq
     return count + 1
 
@@ -119,6 +115,7 @@ def _judge(
     index: U32,
     segment_seqs: I64,
     out: U8,
+    secret: Secret,
 ) -> tuple[int, int]:
     r = 0
     for q in range(keys.size):
@@ -126,33 +123,33 @@ def _judge(
             carried = LEARN
             if keys[q] and ids.size:
                 key = keys[q] * _KEY_MIX
-                slot = _find(key, ids, index)
+                slot = _find(key, ids, index, secret)
                 if slot >= 0:
                     carried = DUPLICATE if bodies[slot] == request_bodies[q] else CONFLICT
                 else:
                     count = _remember(
                         key, request_bodies[q], second, seq, count,
-                        ids, bodies, seconds, index, segment_seqs,
+                        ids, bodies, seconds, index, segment_seqs, secret,
                     )  # fmt: skip
         for _ in range(rows[q]):
             out[r] = carried
             event = event_ids[r]
             if carried == LEARN and event and ids.size:
-                if _find(event, ids, index) >= 0:
+                if _find(event, ids, index, secret) >= 0:
                     out[r] = DUPLICATE
                 else:
                     count = _remember(
                         event, np.uint64(0), second, seq, count,
-                        ids, bodies, seconds, index, segment_seqs,
+                        ids, bodies, seconds, index, segment_seqs, secret,
                     )  # fmt: skip
             r += 1
     return count, carried
 
 
 @kernel
-def _rebuild(ids: U64, used: int, index: U32) -> None:
+def _rebuild(ids: U64, used: int, index: U32, secret: Secret) -> None:
     for slot in range(used):
-        _link(ids[slot], slot, index)
+        _link(ids[slot], slot, index, secret)
 
 
 class Deduplication:
@@ -160,6 +157,7 @@ class Deduplication:
 
     def __init__(self, window: int) -> None:
         self.window = window
+        self._secret = current_secret()
         self.count = 0  # ids ever remembered
         self.carried = LEARN  # verdict of the last request, for one that continues
         self._ids: U64 = np.zeros(window, np.uint64)
@@ -189,6 +187,7 @@ class Deduplication:
             self._index,
             self.segment_seqs,
             out,
+            self._secret,
         )
         return out
 
@@ -229,4 +228,4 @@ class Deduplication:
             self._ids[first : first + used] = np.frombuffer(content, np.uint64, used)
             self._bodies[first : first + used] = np.frombuffer(content, np.uint64, used, 8 * used)
             self._seconds[first : first + used] = np.frombuffer(content, np.uint32, used, 16 * used)
-        _rebuild(self._ids, self.used, self._index)
+        _rebuild(self._ids, self.used, self._index, self._secret)

@@ -14,6 +14,7 @@ from ftrl_core.batch import F32, I64, U8, U32, Out
 from ftrl_core.errors import BadEntry
 from ftrl_core.jit import kernel
 from ftrl_core.json_bits import borrowed, inlined
+from ftrl_core.placement import Secret, current_secret, home
 
 U16 = npt.NDArray[np.uint16]
 I32 = npt.NDArray[np.int32]
@@ -42,8 +43,10 @@ def kind_of(name: np.uint32, hashed: np.uint32, value: np.float32) -> int:
 
 
 @kernel
-def _signature(start: int, end: int, names: U32, hashes: U32, values: F32) -> np.uint64:
-    h = np.uint64(end - start)
+def _signature(
+    start: int, end: int, names: U32, hashes: U32, values: F32, begin: np.uint64
+) -> np.uint64:
+    h = np.uint64(end - start) ^ begin
     for i in range(start, end):
         kind = np.uint64(kind_of(names[i], hashes[i], values[i]))
         h = (h ^ ((np.uint64(names[i]) << np.uint64(2)) | kind)) * np.uint64(0x9E3779B97F4A7C15)
@@ -67,7 +70,9 @@ def _same_schema(a: int, b: int, offsets: I64, names: U32, hashes: U32, values: 
 
 
 @kernel
-def _assign(offsets: I64, names: U32, hashes: U32, values: F32, out: U16, firsts: I64) -> int:
+def _assign(
+    offsets: I64, names: U32, hashes: U32, values: F32, out: U16, firsts: I64, secret: Secret
+) -> int:
     rows = out.size
     capacity = 4
     while capacity < 2 * rows:
@@ -78,8 +83,10 @@ def _assign(offsets: I64, names: U32, hashes: U32, values: F32, out: U16, firsts
         if r and _same_schema(firsts[out[r - 1]], r, offsets, names, hashes, values):
             out[r] = out[r - 1]  # as most rows of a stream
             continue
-        signature = _signature(offsets[r], offsets[r + 1], names, hashes, values)
-        place = np.int64(signature & np.uint64(capacity - 1))
+        signature = _signature(
+            offsets[r], offsets[r + 1], names, hashes, values, np.uint64(secret[0])
+        )
+        place = home(signature, capacity, secret)
         while True:
             known = table[place]
             if known < 0:
@@ -100,7 +107,7 @@ def assign_schemas(offsets: I64, names: U32, hashes: U32, values: F32) -> tuple[
     rows = offsets.size - 1
     numbers = np.empty(rows, np.uint16)
     firsts = np.empty(rows, np.int64)
-    count = _assign(offsets, names, hashes, values, numbers, firsts)
+    count = _assign(offsets, names, hashes, values, numbers, firsts, current_secret())
     return numbers, firsts[:count]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from ftrl_core.batch import U32
 from ftrl_core.hashing import name_hash
 from ftrl_core.jit import kernel
+from ftrl_core.placement import Secret, current_secret, home_of_32
 
 NAMES_MAX = 65_536
 NAMES_BYTES_MAX = 4 << 20
@@ -26,18 +27,18 @@ _CAPACITY = 2 * NAMES_MAX
 
 
 @kernel
-def _place(hashed: np.uint32, table: U32) -> int:
+def _place(hashed: np.uint32, table: U32, secret: Secret) -> int:
     """Where the hash is, or the free place where it would be."""
-    place = int(np.int64((hashed * np.uint32(0x9E3779B1)) & np.uint32(table.size - 1)))
+    place = int(home_of_32(hashed, table.size, secret))
     while table[place] and table[place] != hashed:
         place = (place + 1) & (table.size - 1)
     return place
 
 
 @kernel
-def _has_unknown(name_hashes: U32, table: U32) -> bool:
+def _has_unknown(name_hashes: U32, table: U32, secret: Secret) -> bool:
     for hashed in name_hashes:
-        if hashed and not table[_place(hashed, table)]:
+        if hashed and not table[_place(hashed, table, secret)]:
             return True
     return False
 
@@ -47,6 +48,7 @@ class FieldNames:
 
     def __init__(self, hash_seed: int) -> None:
         self._hash_seed = hash_seed
+        self._secret = current_secret()
         self._names: dict[int, str] = {}
         self._bytes = 0
         self._table: U32 = np.zeros(_CAPACITY, np.uint32)
@@ -58,7 +60,7 @@ class FieldNames:
             if hashed not in self._names and not self.is_full:
                 self._names[hashed] = name
                 self._bytes += len(name.encode())
-                self._table[_place(np.uint32(hashed), self._table)] = hashed
+                self._table[_place(np.uint32(hashed), self._table, self._secret)] = hashed
 
     @property
     def is_full(self) -> bool:
@@ -72,7 +74,7 @@ class FieldNames:
 
     def has_unheard(self, name_hashes: U32) -> bool:
         """Whether one of the hashes (uint32[nnz]) belongs to a name that is still to be told."""
-        return not self.is_full and bool(_has_unknown(name_hashes, self._table))
+        return not self.is_full and bool(_has_unknown(name_hashes, self._table, self._secret))
 
     def in_order(self) -> list[str]:
         """All names, in the order in which they were told."""

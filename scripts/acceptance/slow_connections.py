@@ -162,7 +162,8 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     deadlines = {f"CLICKFOLD_{name}_SECONDS": "3" for name in ("HEAD", "BODY", "REPLY")}
     with Service(folder / "data", **config, **deadlines) as service:
         honest = Honest(folder, service.port, given.seed)
-        honest.run(given.seconds)  # to warm up
+        if given.warm_up:
+            honest.run(given.warm_up)
         alone, beside, opened = [], [], Counter[str]()
         before = after = resident(service.process.pid)
         for run in range(given.runs):
@@ -199,6 +200,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--warm-up", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--attack", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -18,6 +18,7 @@ from ftrl_core.deduplication import (
     Deduplication,
 )
 from ftrl_core.entry import RequestPart, request_table
+from ftrl_core.placement import current_secret
 from tests.oracle.window import PlainWindow
 
 Ids = Sequence[int]
@@ -172,6 +173,7 @@ def test_ids_that_share_one_place_of_the_index() -> None:
     window, model = Deduplication(8), PlainWindow(8)
     index_size = 16
     crowd = [i for i in range(1, 4000) if _home(i, index_size) in (14, 15, 0)][:40]
+    assert len(crowd) == 40
     rng = np.random.default_rng(3)
     for identity in rng.choice(crowd, 2_000).tolist():
         entry = [request(ids=[identity])]
@@ -179,5 +181,7 @@ def test_ids_that_share_one_place_of_the_index() -> None:
 
 
 def _home(identity: int, size: int) -> int:
-    mixed = (identity ^ (identity >> 29)) * 0xBF58476D1CE4E5B9 % 2**64
-    return (mixed ^ (mixed >> 32)) % size
+    first, second, third = (int(number) for number in current_secret())
+    mixed = (identity ^ first) * second % 2**64
+    mixed = (mixed ^ (mixed >> 32)) * third % 2**64
+    return (mixed >> 32) % size

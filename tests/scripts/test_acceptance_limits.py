@@ -25,8 +25,8 @@ def test_slow_connections_take_no_more_than_their_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Delays are not judged here."""
-    monkeypatch.setattr(slow_connections, "SETTLE_SECONDS", 1.0)
-    given = argparse.Namespace(connections=40, runs=1, seconds=1.0, seed=1)
+    monkeypatch.setattr(slow_connections, "SETTLE_SECONDS", 0.7)
+    given = argparse.Namespace(connections=40, runs=1, seconds=0.7, warm_up=0.0, seed=1)
     report = slow_connections.measure(given, tmp_path)
     assert set(report["opened"]) == set(slow_connections.KINDS)
     assert report["ratio"].keys() == {"predict_p99_ms", "learn_p99_ms"}

@@ -95,7 +95,7 @@ def test_a_wrong_end_of_a_connection_is_found(statuses: list[int], words: str) -
 
 def test_a_process_that_grows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory(1)
-    memory._samples = [(n, 10_000_000 + n) for n in range(0, 10_000_000, 100_000)]
+    memory._samples = [(n, 10_000_000 + 3 * n) for n in range(0, 10_000_000, 100_000)]
     assert memory.grows()
     memory._samples = [(n, 10_000_000 + n % 7) for n in range(0, 10_000_000, 100_000)]
     assert not memory.grows()
