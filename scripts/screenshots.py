@@ -35,7 +35,7 @@ VIEWS = {
     "phone-light": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
     "phone-dark": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
 }
-WHOLE = {"desktop-light", "phone-dark"}  # these are taken from top to bottom
+WHOLE = {"desktop-dark", "phone-dark"}  # these are taken from top to bottom
 EXAMPLE = '{"user": "u1", "ad": "a1", "site": "s1", "slot": "p1", "device": "d0", "hour": "20"}'
 PAPERS = {"optimizer": {"learning_rate": 0.1, "beta": 1.0}, "slices": ["device", "slot", "hour"]}
 

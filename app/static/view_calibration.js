@@ -65,7 +65,7 @@ const LOGIT_MAX = 9.21; // 0.0001
 const TICKS = [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999];
 const logit = (p) => Math.max(-LOGIT_MAX, Math.min(LOGIT_MAX, Math.log(p / (1 - p))));
 const ticks = TICKS.map(logit);
-const share = (z) => percent(1 / (1 + Math.exp(-z)), Math.abs(z) > 4 ? 2 : 0);
+const share = (z) => `${Number((100 / (1 + Math.exp(-z))).toPrecision(3))} %`;
 const splits = (_, __, least, most) => ticks.filter((z) => least <= z && z <= most);
 const axis = { label: "prediction", format: share, splits };
 

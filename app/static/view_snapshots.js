@@ -78,9 +78,9 @@ export function mount(section, context) {
     const columns = [
       { title: "name", cell: (row) => row.name },
       { title: "do", cell: (row) => [button("Download", row, download), button("Restore", row, restore)] },
-      { title: "taken", cell: (row) => when(row.created_ms) },
       { title: "position", number: true, cell: (row) => row.position },
       { title: "examples", number: true, cell: (row) => count(row.examples) },
+      { title: "taken", cell: (row) => when(row.created_ms) },
       { title: "size", number: true, cell: (row) => bytes(row.file_bytes) },
       { title: "digest", cell: (row) => el("code", { title: row.digest }, row.digest.slice(0, 12)) },
     ];

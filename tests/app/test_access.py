@@ -53,7 +53,7 @@ def needs(path: str, method: str) -> str | None:
     """The scope that the API promises; "" for anybody, None for no such method."""
     method = "GET" if method == "HEAD" else method
     rest = re.sub(r"^/models/[^/]+", "", path) or "(the model)"
-    if rest in ("/livez", "/readyz", "/startupz"):
+    if rest in ("/livez", "/readyz", "/startupz") or path.startswith("/assets/"):
         return "" if method == "GET" else None
     if rest in ("/learn", "/predict"):
         return rest[1:] if method == "POST" else None

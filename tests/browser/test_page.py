@@ -48,8 +48,20 @@ def enough(server: Server, examples: int) -> None:
     Learner(server.url).learn(log)
 
 
+def fill_the_window(server: Server) -> None:
+    """More examples than the window holds: its figures are no longer those of the whole."""
+    two = b'{"label":0,"features":{}},{"label":1,"features":{}}'
+    body = b'{"examples":[' + b",".join([two] * 5000) + b"]}"
+    headers = {"content-type": "application/json"}
+    with httpx2.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+        for _ in range(10):
+            reply = client.post("/learn?predictions=false", content=body, timeout=60)
+            assert reply.status_code == 200, reply.text
+
+
 def test_figures_are_those_of_stats_and_curves_move(browser: Browser, server: Server) -> None:
     enough(server, 2000)
+    fill_the_window(server)
     with opened(browser, server.url) as watched:
         page = watched.page
         with learning(server.url):
@@ -71,6 +83,7 @@ def test_figures_are_those_of_stats_and_curves_move(browser: Browser, server: Se
         label = page.locator("#learning .chart").get_attribute("aria-label") or ""
         shown = [float(number) for number in re.findall(r"\d\.\d{4}", label)]
         expected = [window["log_loss"], now["log_loss"], now["base_rate_log_loss"]]
+        assert len({round(figure, 4) for figure in expected}) == 3
         assert shown == pytest.approx(expected, abs=6e-5)
         assert watched.complaints == []
 
