@@ -23,9 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import Scope
@@ -50,7 +48,6 @@ class Held:
 
     message_event = asyncio.Event()  # for nobody
     response_started = False
-    scope: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.response_complete = False

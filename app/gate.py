@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.admission import Admission
-from app.guarded_protocol import LIVE
 from app.hot_path import HotPath
 from app.key_lines import Key
 from app.problems import Problem, send_problem
@@ -36,7 +35,6 @@ from app.sign_in import send_sign_in, wants_sign_in
 logger = logging.getLogger("clickfold.http")
 
 CLIENT_GONE = 499  # as nginx counts it: nobody was there to get a reply
-LIVE_STREAM = b"text/event-stream"
 KEY_IN_SCOPE = "clickfold.key"
 HEAD_IN_SCOPE = "clickfold.head"  # whether no body is wanted
 
@@ -71,7 +69,7 @@ class Gate:
         elif scope["type"] == "http":
             started = time.perf_counter()
             match = match_path(scope["path"])
-            reply = _Reply(scope, send)
+            reply = _Reply(scope["method"], send)
             await self._answer(scope, receive, reply, match)
             template = match.route.template if match is not None else UNKNOWN
             seconds = time.perf_counter() - started
@@ -111,10 +109,9 @@ class Gate:
 class _Reply:
     """What has been sent: knows the status, drops the body of a HEAD, fails once."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope = scope
+    def __init__(self, method: str, send: Send) -> None:
         self._send = send
-        self.is_head = scope["method"] == "HEAD"
+        self.is_head = method == "HEAD"
         self.status = 0
 
     async def send(self, message: Message) -> None:
@@ -130,9 +127,6 @@ class _Reply:
             present = {name.lower() for name, _ in message["headers"]}
             added = [pair for pair in SECURITY_HEADERS if pair[0] not in present]
             message = {**message, "headers": [*message["headers"], *added]}
-            kinds = (value for name, value in message["headers"] if name == b"content-type")
-            if any(kind.startswith(LIVE_STREAM) for kind in kinds):
-                self._scope[LIVE] = True  # the protocol closes it when the service stops
         await self.send(message)
 
     async def fail(self) -> None:

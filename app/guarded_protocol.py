@@ -8,7 +8,7 @@ connection is closed.
     a head of more bytes or fields than may be    431 head-too-large
     bytes that are no HTTP                        400 bad-request
     a body that does not end when the service
-    stops                                         503 stopping; a live stream is just closed
+    stops                                         503 stopping
     more connections than may be                  503 busy, 429 too-many-connections
     a reply that is not taken                     the connection is broken off
 
@@ -41,7 +41,6 @@ from app.http_protocol import JoiningProtocol
 from app.starting import Switch
 
 FIELD_OVERHEAD = 4  # bytes between the name and the value of a field, and after it
-LIVE = "clickfold.live"  # in the scope of a request whose reply has no end of its own
 
 
 class NoFields(list[tuple[bytes, bytes]]):
@@ -196,14 +195,9 @@ class GuardedProtocol(JoiningProtocol):
                 self._end()
 
     def shutdown(self) -> None:
-        """The server stops: finish what has begun, but for what would never end."""
+        """The server stops: finish what has begun, but for a body that does not end."""
         self._stopping_at = self.loop.time()
         super().shutdown()
-        running = self._running
-        if running is not None and not running.response_complete and LIVE in running.scope:
-            running.disconnected = True
-            running.message_event.set()
-            self.transport.close()
 
     def dismiss(self) -> None:
         """End the connection to make room for another."""

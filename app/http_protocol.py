@@ -47,21 +47,27 @@ class JoiningTransport(asyncio.Transport):
             joined = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
             self._waiting.clear()
             self._waiting_bytes = 0
-            self._write(joined)
+            try:
+                self._transport.write(joined)
+            except RuntimeError:
+                self._check_closing()
 
     def write_now(self, data: bytes) -> None:
         """Send at once, after what was held back."""
         self.flush()
-        self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        """Hand over; nothing where the client has gone and the protocol is not told yet, for which
-        uvloop raises. A client that leaves is no failure of a request."""
         try:
             self._transport.write(data)
         except RuntimeError:
-            if not self._transport.is_closing():
-                raise
+            self._check_closing()
+
+    def _check_closing(self) -> None:
+        """To be called while a write has failed, which raises again if the client is still there.
+
+        uvloop raises where the client has gone and the protocol is not told yet: that is no failure
+        of a request.
+        """
+        if not self._transport.is_closing():
+            raise
 
     def close(self) -> None:
         """Send what was held back, then close."""

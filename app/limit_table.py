@@ -15,6 +15,7 @@ from app import (
     direct_protocol,
     hot_path,
     learning_budget,
+    live_stream,
     replica,
     request_body,
     routes_snapshots,
@@ -85,6 +86,7 @@ GROUPS: dict[str, list[Limit]] = {
             "requests of a connection that wait for the one before",
             connection_guard.PIPELINED_MAX, "", f"400 bad-request, {_CLOSED}",
         ),
+        _fixed("live streams", live_stream.STREAMS_MAX, "", "503 busy"),
         _fixed(
             "bodies held at once, in times the largest", request_body.IN_FLIGHT_BODIES, "",
             "503 busy",

@@ -21,6 +21,7 @@ from app.names import DEFAULT_MODEL
 Scope = Literal["predict", "learn", "read", "admin"]
 SCOPES: tuple[Scope, ...] = ("predict", "learn", "read", "admin")
 MODEL_PREFIX = "/models/{model}"
+PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ _MODEL_ITSELF: dict[str, dict[str, Scope | None]] = {
 def _route(template: str, scopes: Mapping[str, Scope | None]) -> Route:
     methods = sorted({*scopes, "HEAD"} if "GET" in scopes else scopes)
     allow = ", ".join(methods).encode()
-    is_probe, learns = scopes.get("GET", "") is None, scopes.get("POST") == "learn"
+    is_probe = template.removeprefix(MODEL_PREFIX) in PROBES
+    learns = scopes.get("POST") == "learn"
     return Route(template, MappingProxyType(dict(scopes)), allow, is_probe, learns)
 
 

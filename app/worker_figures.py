@@ -10,7 +10,8 @@ counter that fell would look like a restart. What others counted is a second old
 that dies leaves its file, and its successor goes on from the counters there. Gauges of a process
 that is gone are not shown.
 
-The folder is private, made by the parent before it forks, and removed at the end. One process
+The folder is private, made by the parent before it forks, and removed at the end (that of a killed
+parent stays: a few kilobytes). One process
 alone has none, and shows its own document.
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scripts.fuzz_run import interpreted
 
-LONGEST = {"entry": 1024, "json": 400, "snapshot": 3000, "vw": 300}
+LONGEST = {"entry": 1024, "json": 400, "msgpack": 400, "snapshot": 3000, "vw": 300}
 
 
 def main() -> int:

@@ -6,6 +6,10 @@ FILES = {
         "app/ingest/bodies.py", "app/ingest/rows.py", "app/ingest/slow_json.py",
         "ftrl_core/json_scan.py", "ftrl_core/json_string.py", "ftrl_core/json_number.py",
     ),
+    "msgpack": (
+        "app/ingest/msgpack.py", "app/ingest/msgpack_text.py", "ftrl_core/msgpack_scan.py",
+        "ftrl_core/json_names.py",
+    ),
     "snapshot": ("ftrl_core/snapshot_file.py", "ftrl_core/loader.py"),
     "vw": ("app/ingest/vw.py", "ftrl_core/vw_scan.py", "ftrl_core/vw_header.py"),
 }  # fmt: skip

@@ -87,10 +87,14 @@ _TEXT_BITS: dict[str, Any] = {
     "MARKED_BYTES": _WORD,
     "word_marks": lambda buf, at: _marks(buf, at, 33, b":|="),
     "cell_marks": lambda buf, at: _marks(buf, at, 14, b","),
+    "comma_marks": lambda buf, at: _marks(buf, at, 0, b","),
     "line_feed_marks": lambda buf, at: _marks(buf, at, 0, b"\n"),
     "first_mark": _lowest_bit,
     "count_marks": lambda marks: int(marks).bit_count(),
 }
+
+
+STAND_INS = {"bits": _BITS, "json_bits": _JSON_BITS, "text_bits": _TEXT_BITS}
 
 
 def install() -> None:
@@ -99,7 +103,7 @@ def install() -> None:
         raise RuntimeError("NUMBA_DISABLE_JIT=1 is needed")
     assert "ftrl_core.hashing" not in sys.modules
     np.seterr(all="ignore")  # wrapping around is what hashes do
-    for name, members in (("bits", _BITS), ("json_bits", _JSON_BITS), ("text_bits", _TEXT_BITS)):
+    for name, members in STAND_INS.items():
         module = ModuleType(f"ftrl_core.{name}")
         vars(module).update(members)
         sys.modules[module.__name__] = module

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 
+import msgspec.msgpack
 import numpy as np
 
 from ftrl_core.batch import ExampleBatch, canonicalise
@@ -23,13 +24,26 @@ _JSON_WORDS = (
     "\\\\ud800", '\\\\"', "NaN", "Infinity", "\\xef\\xbb\\xbf", "\\xf0\\x9f\\x98\\x80", "0.1e-5",
     "12345678901234567890",
 )  # fmt: skip
+_MSGPACK_WORDS = (
+    "\\xa8features", "\\xa5label", "\\xa8examples", "\\xa6shared", "\\xa6weight", "\\xa2id",
+    "\\xc0",
+    "\\xc2", "\\xc3", "\\xca\\x7f\\xc0\\x00\\x00", "\\xcb", "\\xd9", "\\xda\\xff\\xff",
+    "\\xdd\\xff\\xff\\xff\\xff",
+    "\\xde", "\\xcf", "\\xd3\\x80", "\\xc4\\x01", "\\xed\\xa0\\x80",
+)  # fmt: skip
 _VW_WORDS = ("|a ", " |", ":1.5", ":1e7", "'t|", "1 2 ", "-1 ", "=", "\\x0a", "\\x0d\\x0a", "||")
 _HEADER_WORDS = (
     '"config":', '"position":', '"examples":', '"table_bits":', '"bias":', '"sums":', '"scored":',
     '"remembered":', '"carried":', '"duplicates":', '"posterior":', "1-42", "0x1p+1", "inf", "nan",
     "1e999", "-1", "null", "[]", "{}",
 )  # fmt: skip
-WORDS = {"entry": _HEADER_WORDS, "json": _JSON_WORDS, "snapshot": _HEADER_WORDS, "vw": _VW_WORDS}
+WORDS = {
+    "entry": _HEADER_WORDS,
+    "json": _JSON_WORDS,
+    "msgpack": _MSGPACK_WORDS,
+    "snapshot": _HEADER_WORDS,
+    "vw": _VW_WORDS,
+}
 
 
 def seeds_of(target: str) -> Iterator[bytes]:
@@ -38,6 +52,8 @@ def seeds_of(target: str) -> Iterator[bytes]:
     for number in range(_SEEDS):
         if target == "json":
             yield bytes([choose.randrange(256)]) + _json_body(choose).encode()
+        elif target == "msgpack":
+            yield bytes([choose.randrange(256)]) + _msgpack_body(choose)
         elif target == "vw":
             lines = "\n".join(vw_lines.line(choose) for _ in range(choose.randrange(1, 4)))
             yield bytes([choose.randrange(4)]) + lines.encode("utf-8", "ignore")
@@ -60,6 +76,21 @@ def _json_body(choose: random.Random) -> str:
         return rows[0]
     shared = f'"shared":{json_text.features(choose, 2)},' if choose.random() < 0.3 else ""
     return f'{{{shared}"examples":[{",".join(rows)}]}}'
+
+
+def _msgpack_body(choose: random.Random) -> bytes:
+    values = ("x", "città", 1, -7, 2**40, 0.5, 1e-40, True, None, ["x", 2.5, None], [])
+    rows = [
+        {
+            "label": choose.randrange(2),
+            "features": {f"f{choose.randrange(5)}": choose.choice(values) for _ in range(4)},
+            "weight": choose.choice((1, 0.5)),
+            "id": choose.choice(("e1", 7)),
+        }
+        for _ in range(choose.randrange(1, 3))
+    ]
+    whole = rows[0] if choose.random() < 0.3 else {"examples": rows, "shared": {"u": "v"}}
+    return msgspec.msgpack.encode(whole)
 
 
 def _entry(draw: np.random.Generator, number: int) -> bytes:

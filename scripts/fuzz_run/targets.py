@@ -19,6 +19,8 @@ import numpy as np
 import xxhash
 
 from app.ingest import decode_json, plain_features
+from app.ingest.msgpack import decode_msgpack
+from app.ingest.msgpack_text import json_of_msgpack
 from app.ingest.packed import decode_packed
 from app.ingest.vw import decode_vw
 from app.replies import encode_json
@@ -87,6 +89,18 @@ def read_json(data: bytes) -> None:
         scored = [(str(array.dtype), array.tobytes()) for array in arrays]
         if slow_count == 0 and scored != fast[:4]:
             raise Wrong(f"scored {scored}\nread {fast}")
+
+
+def read_msgpack(data: bytes) -> None:
+    """The decoder of MessagePack, against the way through JSON text."""
+    require_labels = not data[:1] <= b"\x7f"
+    body = data[1:]
+
+    def as_text(*given: Any) -> ExampleBatch:
+        return decode_json(json_of_msgpack(body), *given)
+
+    given = (LIMITS, SEED, require_labels)
+    _compare(_outcome(decode_msgpack, body, *given), _outcome(as_text, *given))
 
 
 def read_vw(data: bytes) -> None:
@@ -212,6 +226,7 @@ def parts_of(model: Model) -> bytes:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "entry": read_entry,
     "json": read_json,
+    "msgpack": read_msgpack,
     "snapshot": read_snapshot,
     "vw": read_vw,
 }

@@ -184,15 +184,15 @@ MUTATIONS: tuple[Mutation, ...] = (
         "window-not-in-the-checkpoint",
         "a reloaded model has forgotten which events it has learned",
         LOADER,
-        '    window.load(core["remembered"], core["carried"], ids, seq)\n',
+        '    window.load(_count(core["remembered"]), _count(core["carried"]), ids, seq)\n',
         "    del ids[len(ids) :]\n",
     ),
     mutation(
         "examples-not-in-the-checkpoint",
         "a reloaded model rounds by other dice than one that was never away",
         LOADER,
-        'model.examples = core["examples"]',
-        'model.examples = core["scored"]',
+        'model.examples = _count(core["examples"])',
+        'model.examples = _count(core["scored"])',
         Edit(CHECKPOINT, '"scored": model.metrics.scored,', '"scored": 0,'),
     ),
     mutation(

@@ -7,6 +7,7 @@ import pytest
 from scripts.schemathesis_run import __main__ as run
 
 
+@pytest.mark.slow
 def test_it_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     if not run.SCHEMATHESIS.exists():
         pytest.skip("no .venv-schemathesis: ./scripts/schemathesis makes it")
