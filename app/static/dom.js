@@ -23,11 +23,13 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** Replace what is in a node, keeping the focus where the same id comes back. */
+/** Replace what is in a node; the focus goes to what has the same id or label as what had it. */
 export function fill(node, ...children) {
-  const focused = document.activeElement?.id;
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
   node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
-  if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
+  if (!focused || focused.isConnected) return;
+  const same = (one) => (focused.id ? one.id === focused.id : one.ariaLabel === focused.ariaLabel);
+  if (focused.id || focused.ariaLabel) [...node.querySelectorAll("[id], [aria-label]")].find(same)?.focus({ preventScroll: true });
 }
 
 /** A table: `columns` are {title, cell(row), number}; a caption for who cannot see it. */

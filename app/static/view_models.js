@@ -46,7 +46,7 @@ function rowOf({ model, state, position, examples, memory_bytes }, { log_loss, a
 function compared(rows, chosen, context) {
   const against = (row) => (row === chosen || !chosen?.window_normalized_entropy ? "" : change(row.window_normalized_entropy / chosen.window_normalized_entropy - 1));
   const columns = [
-    { title: "model", cell: (row) => (row === chosen ? row.model : el("button", { type: "button", class: "plain", click: () => context.choose(row.model) }, row.model)) },
+    { title: "model", cell: (row) => (row === chosen ? row.model : el("button", { type: "button", class: "plain", "aria-label": `Show ${row.model}`, click: () => context.choose(row.model) }, row.model)) },
     { title: "state", cell: (row) => row.state },
     { title: "position", number: true, cell: (row) => row.position ?? "" },
     { title: "examples", number: true, cell: (row) => count(row.examples) },

@@ -205,6 +205,16 @@ MANY = """async () => {
   const [xs, ys] = series.columns("x", "y");
   return { points: xs.length, ends: [xs[0], xs.at(-1)], ok: ys.every((y, i) => y === 2 * xs[i]) };
 }"""
+FOCUS = """async () => {
+  const { el, fill } = await import("/assets/dom.js");
+  const place = document.querySelector("#answers");
+  const buttons = () => ["a", "b"].map((name) => el("button", { "aria-label": name }));
+  const again = () => fill(place, buttons());
+  again();
+  place.lastChild.focus();
+  again();
+  return document.activeElement === place.lastChild;
+}"""
 CSV = """async () => (await import("/assets/save.js")).csv(
   [{ name: '=HYPERLINK("x")', value: -1.5 }, { name: 'a,"b"', value: null }])"""
 
@@ -217,6 +227,7 @@ def test_modules(browser: Browser, server: Server) -> None:
         assert kept["ok"]
         written = 'name,value\r\n"\'=HYPERLINK(""x"")",-1.5\r\n"a,""b""",\r\n'
         assert watched.page.evaluate(CSV) == written
+        assert watched.page.evaluate(FOCUS)
 
 
 KEYS = "see read reader-key-0123456789; boss admin admin-key-0123456789"
