@@ -27,7 +27,7 @@ class RedisCondition:
     """One replica's view; changed by its owner's task only."""
 
     def __init__(self, model: str) -> None:
-        self._model = model
+        self.model = model
         self.away: str | None = None
         self.refused: LogError | None = None
         self.contact = time.monotonic()  # when the log was last looked at
@@ -49,21 +49,21 @@ class RedisCondition:
     def is_away(self, error: Exception) -> None:
         """It could not be reached, or did not answer."""
         if self.away is None:
-            log.warning("model %s: Redis is away: %s", self._model, error)
+            log.warning("model %s: Redis is away: %s", self.model, error)
         self.away = str(error)
 
     def refuses(self, error: LogError | None) -> None:
         """It would answer a write with this error; None: not any more."""
         if error is not None and self.refused is None:
-            log.warning("model %s: nothing can be learned: %s", self._model, error)
+            log.warning("model %s: nothing can be learned: %s", self.model, error)
         if error is None and self.refused is not None:
-            log.warning("model %s: learning goes on", self._model)
+            log.warning("model %s: learning goes on", self.model)
         self.refused = error
 
     def answers(self) -> None:
         """The log was read up to its head."""
         if self.away is not None:
-            log.warning("model %s: Redis is back", self._model)
+            log.warning("model %s: Redis is back", self.model)
         self.away = None
         self.contact = time.monotonic()
 

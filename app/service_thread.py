@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 import uvloop
 
+from app import tracing
 from app.connection_guard import ConnectionGuard
 from app.direct_protocol import DirectProtocol
 from app.errors import AppendUnknown, LogError, RedisAway, RedisRefused, ServerRefused
@@ -40,6 +41,7 @@ from app.failpoints import failpoint
 from app.redis_connections import RedisConnections
 from app.settings import Settings
 from app.starting import Progress, Switch
+from app.tracing import TRACING
 from app.worker_figures import WorkerPlace
 
 if TYPE_CHECKING:
@@ -199,6 +201,7 @@ class ServiceThread:
             failpoint("stop.closed")
         if self._connections is not None:
             await self._connections.aclose()
+        await asyncio.to_thread(TRACING.stop)
 
     async def _start(self) -> None:
         self._progress.begin("loading kernels (a first start compiles them: up to a minute)")
@@ -255,8 +258,12 @@ class ServiceThread:
         application.state.key_file.changed = self._guard.forget_heads
         self._publishing = asyncio.create_task(application.state.workers.keep_publishing())
         self._watching = asyncio.create_task(application.state.key_file.watch())
-        self._switch.application = application
-        self._switch.direct = application.state.direct
+        if tracing.is_wanted():
+            TRACING.start()
+            self._switch.application = TRACING.traced(application)
+        else:
+            self._switch.application = application
+            self._switch.direct = application.state.direct
         for replica in hub.loaded():
             await replica.settled(24 * 3600.0)
             model = replica.model

@@ -27,6 +27,7 @@ from app.folding import Doubt, Follower
 from app.group import LearnRequest, plan, resolve
 from app.redis_condition import RedisCondition
 from app.replica_work import NOT_APPENDED, fail_group
+from app.tracing import TRACING
 from ftrl_core.entry import Entry, decode
 from ftrl_core.model import Applied
 from ftrl_core.position import Position
@@ -118,8 +119,15 @@ class Writer:
                 await asyncio.sleep(0)  # a prediction may come in between
             entries.append((payload, nonce))
             decoded.append(decode(payload))
-        appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
+        with TRACING.stage("log.append", self._redis.model):
+            appended = await self.append(incarnation, entries, log_bytes_max=self._log_bytes_max)
         failpoint("fold.begun")
+        with TRACING.stage("log.fold", self._redis.model):
+            return await self._fold_appended(appended, entries, decoded)
+
+    async def _fold_appended(
+        self, appended: Appended, entries: Sequence[tuple[bytes, str]], decoded: Sequence[Entry]
+    ) -> list[tuple[Position, Applied]]:
         follower = self._follower
         previous = (appended.previous.seq, appended.previous_nonce)
         if previous != (follower.loaded.position.seq, follower.nonce):
