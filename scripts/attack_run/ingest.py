@@ -1,7 +1,8 @@
 """Hostile bodies to `decode_body`: refused by an error of our own, or right.
 
-JSON, NDJSON and Vowpal Wabbit text are read a second time the slow way, by the standard library and
-the rule book of one example (tests/oracle); a part of them, since that takes as long as all else.
+JSON, NDJSON, Vowpal Wabbit text and MessagePack (made into JSON text) are read a second time the
+slow way, by the standard library and the rule book of one example (tests/oracle); a part of them,
+since that takes as long as all else.
 What is accepted of any format must be a batch that the fold may be given. Half of it is read under
 small limits, so that limits are met often.
 """
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from app.ingest import UnsupportedMediaType, decode_body, warm_up
-from app.ingest.content import VW_TEXT
+from app.ingest.content import MSGPACK, VW_TEXT
+from app.ingest.msgpack_text import json_of_msgpack
 from app.problems import problem_from
 from ftrl_core.batch import NO_LABEL, ExampleBatch
 from ftrl_core.errors import BadBody, BadExample, ClickfoldError, TooLarge
@@ -115,8 +117,13 @@ def arrays_of(batch: ExampleBatch) -> list[bytes]:
 
 def slow_batch(plain: bytes, kind: str, limits: Limits, labels: bool) -> Any:
     """What the slow reading gives: arrays, None for a refusal, "silent" where it has no rule."""
-    if kind not in (JSON, NDJSON, VW_TEXT) or len(plain) > SLOW_BYTES_MAX:
+    if kind not in (JSON, NDJSON, VW_TEXT, MSGPACK) or len(plain) > SLOW_BYTES_MAX:
         return "silent"
+    if kind == MSGPACK:
+        try:
+            return slow_batch(json_of_msgpack(plain), JSON, limits, labels)
+        except BadBody:
+            return None
     lines = plain.split(b"\n") if kind == NDJSON else [plain]
     if kind != VW_TEXT and any(says_nothing_of(line) for line in lines):
         return "silent"

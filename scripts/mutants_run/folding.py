@@ -85,10 +85,9 @@ SNAPSHOT_MUTATIONS: tuple[Mutation, ...] = (
         "restore-forgets-the-window",
         "events learned before the snapshot are learned again after its restore",
         MODEL,
-        "        self.metrics = Metrics()\n        self.table.touch_all(position.seq)\n",
-        "        self.metrics = Metrics()\n"
+        "        self.table.touch_all(position.seq)\n        self.deduplication.segment",
         "        self.deduplication = Deduplication(self.config.deduplication_window)\n"
-        "        self.table.touch_all(position.seq)\n",
+        "        self.table.touch_all(position.seq)\n        self.deduplication.segment",
     ),
     mutation(
         "restore-without-a-new-epoch",

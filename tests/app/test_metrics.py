@@ -93,6 +93,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with serving(tmp_path, "--workers", str(WORKERS)) as server:
         _until(server, lambda: _ready_count(server) == WORKERS, "all are ready")
         yield server
+        assert server.stop() == 0
 
 
 def ask(server: Server, learns: int, predicts: int) -> None:
