@@ -86,3 +86,14 @@ export function list(entries) {
     entries.map(([name, value, kind]) => el("div", {}, el("dt", {}, name), el("dd", { class: kind }, String(value ?? "–")))),
   );
 }
+
+/** Show such a list again: where the names are the same, only what changed is written. */
+export function showList(place, entries) {
+  const values = place.querySelectorAll("dd");
+  if (values.length !== entries.length) return fill(place, list(entries));
+  entries.forEach(([, value, kind = ""], i) => {
+    const text = String(value ?? "–");
+    if (values[i].textContent !== text) values[i].firstChild.data = text;
+    if (values[i].className !== kind) values[i].className = kind;
+  });
+}

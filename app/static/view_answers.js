@@ -14,10 +14,11 @@ const POINTS = 60;
 export function mount(section, context) {
   const cards = QUESTIONS.map(([question, unit, ask, value, target]) => {
     const body = el("div", { class: "answer" });
-    const line = svg("svg", { class: "spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" });
+    const line = svg("polyline", { fill: "none", "vector-effect": "non-scaling-stroke" });
+    const spark = svg("svg", { class: "spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" }, line);
     const title = el("h2", {}, el("a", { href: target }, question));
-    const card = el("article", { class: "card" }, title, body, line, el("p", { class: "unit" }, unit));
-    return { card, body, line, ask, value };
+    const card = el("article", { class: "card" }, title, body, spark, el("p", { class: "unit" }, unit));
+    return { card, body, line, ask, value, told: null };
   });
   fill(section, cards.map((one) => one.card));
   return {
@@ -29,23 +30,26 @@ export function mount(section, context) {
   };
 }
 
-function show({ card, body, line }, { kind, word, sentence, figure }, values) {
-  card.dataset.kind = kind;
+// Only what changed is written: a line comes every second, and the words seldom change.
+function show(one, verdict, values) {
+  one.line.setAttribute("points", spark(values));
+  const told = JSON.stringify(verdict);
+  if (one.told === told) return;
+  one.told = told;
+  one.card.dataset.kind = verdict.kind;
   fill(
-    body,
-    el("p", { class: "verdict" }, el("span", { class: "mark", "aria-hidden": "true" }), el("strong", {}, word)),
-    el("p", { class: "figure" }, figure),
-    el("p", { class: "sentence" }, sentence),
+    one.body,
+    el("p", { class: "verdict" }, el("span", { class: "mark", "aria-hidden": "true" }), el("strong", {}, verdict.word)),
+    el("p", { class: "figure" }, verdict.figure),
+    el("p", { class: "sentence" }, verdict.sentence),
   );
-  line.replaceChildren(...spark(values));
 }
 
 function spark(values) {
   const known = values.filter((v) => Number.isFinite(v));
-  if (known.length < 2) return [];
+  if (known.length < 2) return "";
   const least = Math.min(...known);
   const span = Math.max(...known) - least || 1;
   const step = 100 / (known.length - 1);
-  const points = known.map((v, i) => `${(i * step).toFixed(1)},${(22 - (20 * (v - least)) / span).toFixed(1)}`);
-  return [svg("polyline", { points: points.join(" "), fill: "none", "vector-effect": "non-scaling-stroke" })];
+  return known.map((v, i) => `${(i * step).toFixed(1)},${(22 - (20 * (v - least)) / span).toFixed(1)}`).join(" ");
 }

@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { el, fill, table } from "./dom.js";
 import { bytes, count, seconds, short } from "./format.js";
-import { choices, list, panel } from "./panel.js";
+import { choices, list, panel, showList } from "./panel.js";
 
 const CHARTS = {
   rates: {
@@ -21,6 +21,7 @@ const CHARTS = {
     format: (v) => `${short(v)} ms`,
   },
 };
+const REPLICAS_SECONDS = 5;
 const LOOKS = [
   { colour: "accent", width: 1.75 },
   { colour: "second", width: 1.75 },
@@ -30,6 +31,7 @@ const LOOKS = [
 
 export function mount(section, context) {
   let chosen = "rates";
+  let drawn = 0;
   const rows = () => context.paces.rows();
   const offers = { json: () => context.path("/stats"), rows, chart: () => chart };
   const { body } = panel(section, "Health", "this process, the last minutes", offers);
@@ -62,9 +64,12 @@ export function mount(section, context) {
     chart.set(columns, last.join(", "));
   }
   return {
+    model: () => (drawn = 0),
     line(figures) {
       draw();
-      fill(place, list(facts(figures)));
+      showList(place, facts(figures));
+      if (figures.at - drawn < REPLICAS_SECONDS) return;
+      drawn = figures.at;
       fill(replicas, replicasOf(figures.replicas ?? []));
     },
   };

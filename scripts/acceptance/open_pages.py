@@ -45,7 +45,9 @@ from scripts.benchmarks.figures import spread
 CONFIG = json.dumps({"table_bits": 18, "slices": ["device", "slot", "C1"]})
 # What learning itself fills is full after the warm-up: the rest is the page's doing.
 SMALL = json.dumps({"table_bits": 12, "deduplication_window": 4096, "slices": ["device", "slot"]})
-DOCUMENTS = ("/models", "/stats/reliability", "/stats/slices")
+DOCUMENTS = (
+    "/models", "/stats/reliability", "/stats/slices", "/stats/table", "/stats/features",
+)  # fmt: skip
 POLL_SECONDS = 30.0
 BUSY_SECONDS = 3.0
 PARTS = 4
@@ -229,6 +231,8 @@ def memory(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _browser_figures(session: Any) -> dict[str, float]:
     session.send("Performance.enable")
+    session.send("Memory.simulatePressureNotification", {"level": "critical"})  # caches go too
+    time.sleep(2)
     for _ in range(3):
         session.send("HeapProfiler.collectGarbage")
     told = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
