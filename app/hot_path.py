@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -134,7 +135,15 @@ class HotPath:
     ) -> Decoded:
         """The request's examples; what a refusal looks like is in app.ingest."""
         id_from_tag = _id_from_tag(options, scope)
-        body = await self._reader.read(scope, receive)
+        try:
+            body = await self._reader.read(scope, receive)
+            return await self._decoded_body(scope, body, hash_seed, for_learning, id_from_tag)
+        except MemoryError:
+            raise _no_memory() from None
+
+    async def _decoded_body(
+        self, scope: Scope, body: bytes, hash_seed: int, for_learning: bool, id_from_tag: bool
+    ) -> Decoded:
         encoding = header(scope, b"content-encoding")
         try:
             decode = partial(
@@ -151,9 +160,24 @@ class HotPath:
             if len(body) <= DECODE_INLINE_BYTES and encoding is None:
                 return decode()
             async with self._decoding:
-                return await asyncio.to_thread(decode)
+                return await _in_thread(decode)
         finally:
             self._reader.release(len(body))
+
+
+async def _in_thread(decode: Callable[[], Decoded]) -> Decoded:
+    """As asyncio.to_thread; MemoryError too where there is no room for the first thread's stack."""
+    try:
+        return await asyncio.to_thread(decode)
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        raise MemoryError from error
+
+
+def _no_memory() -> Problem:
+    detail = "there is no memory for the body now"
+    return Problem("busy", detail, outcome="not_learned", retry_after=RETRY_AFTER_SECONDS)
 
 
 def _explained(replica: ModelReplica, decoded: Decoded) -> list[dict[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,43 @@ async def test_ndjson_and_gzip(redis_url: str, tmp_path: Path) -> None:
         reply = await service.client.post("/learn", content=gzip.compress(lines), headers=headers)
         assert reply.status_code == 200, reply.text
         assert reply.json()["accepted"] == 3
+
+
+def _fail(error: Exception) -> Callable[..., Any]:
+    def failing(*_given: Any, **_named: Any) -> Any:
+        raise error
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("app.hot_path.decode_body", MemoryError()),
+        ("app.request_body.BodyReader.read", MemoryError()),
+        ("asyncio.to_thread", RuntimeError("can't start new thread")),
+    ],
+)
+async def test_no_memory_is_503(
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    error: Exception,
+) -> None:
+    body = json.dumps({"examples": [{"label": 1, "features": {"text": "x" * 900}}] * 400}).encode()
+    async with running(redis_url, tmp_path) as service:
+        await service.hub.get("default")  # is loaded, which takes threads too
+        for path in ("/learn", "/predict"):
+            with monkeypatch.context() as patch:
+                patch.setattr(where, _fail(error))
+                reply = await service.client.post(path, content=body, headers=JSON)
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+            if path == "/learn":
+                assert reply.json()["outcome"] == "not_learned"
+            reply = await service.client.post(path, content=body, headers=JSON)
+            assert reply.status_code == 200
+        assert (await service.hub.get("default")).require_model().examples == 400
 
 
 async def test_large_bodies_are_decoded_in_a_thread(redis_url: str, tmp_path: Path) -> None:
