@@ -68,7 +68,7 @@ class DirectRoute:
     model: str
     key: Key
     kind: str  # the media type of the body
-    length: int  # of the body
+    bytes_max: int  # of a body that is read here
     with_predictions: bool
 
 
@@ -103,8 +103,8 @@ class DirectPath:
             return None
         if not learns and kind != JSON_TEXT:
             return None
-        length = int(lengths[0])
-        if length > min(self._bytes_max, LEARN_BYTES_MAX if learns else PREDICT_BYTES_MAX):
+        bytes_max = min(self._bytes_max, LEARN_BYTES_MAX if learns else PREDICT_BYTES_MAX)
+        if int(lengths[0]) > bytes_max:
             return None
         try:
             match, key = self._admission.admit(scope, match_path(path))
@@ -116,7 +116,7 @@ class DirectPath:
         with_predictions = not scope["query_string"]
         if not learns and not with_predictions:
             return None
-        return DirectRoute(template, learns, match.model, key, kind, length, with_predictions)
+        return DirectRoute(template, learns, match.model, key, kind, bytes_max, with_predictions)
 
     def predict(self, route: DirectRoute, body: bytes) -> bytes | None:
         """The body of the reply with status 200; None where the request has to go the usual way."""

@@ -4,10 +4,10 @@
                         └── no: uvicorn's own way, and its head may be known then
 
 A client sends the same head again and again but for the length of the body. What follows from a
-head (route, key, model) is remembered by its very bytes, for the connection that sent it: so the
-next request with these bytes needs no parsing and no admission, and nothing is admitted here that
-the usual way has not admitted. The parser is not told of such a request, which leaves it where it
-was, between two messages.
+head (route, key, model) is remembered by its very bytes but these (`known_heads`), for the
+connection that sent it: so the next request with it needs no parsing and no admission, and nothing
+is admitted here that the usual way has not admitted. The parser is not told of such a request,
+which leaves it where it was, between two messages.
 
     free ──► a known head, its body not whole ──► collecting ──► whole
      ▲                                                │ a pause, the end, another request
@@ -30,6 +30,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.guarded_protocol import GuardedProtocol
+from app.known_heads import KnownHeads
 from app.replies import OK_HEAD, reply_head
 
 if TYPE_CHECKING:  # it needs Numba, which is imported when connections are served already
@@ -37,7 +38,6 @@ if TYPE_CHECKING:  # it needs Numba, which is imported when connections are serv
 
 logger = logging.getLogger("clickfold.http")
 
-HEADS_MAX = 64  # of one connection; bodies of other lengths have other heads
 HEAD_BYTES_MAX = 2048  # of one that is remembered
 COLLECT_SECONDS = 1.0  # for the rest of a body, before uvicorn's way gives it a longer time
 END_OF_HEAD = b"\r\n\r\n"
@@ -60,7 +60,7 @@ class DirectProtocol(GuardedProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._routes: dict[bytes, DirectRoute] = {}
+        self._heads = KnownHeads()
         self._collected: list[bytes] = []  # of a request whose head is known
         self._collected_bytes = self._wanted_bytes = 0
         self._giving_up: asyncio.TimerHandle | None = None
@@ -80,17 +80,15 @@ class DirectProtocol(GuardedProtocol):
     def _receive(self, data: bytes) -> None:
         """Answer what can be answered here, one request after the other; uvicorn has the rest."""
         while data and self._is_free():
-            start = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-            route = self._routes.get(data[:start])
-            if route is None:
+            found = self._heads.find(data)
+            if found is None:
                 break
-            end = start + route.length
-            if end > len(data):
-                self._collect(data, end)
+            if found.end > len(data):
+                self._collect(data, found.end)
                 return
-            if not self._answer(route, data[start:end]):
+            if not self._answer(found.route, data[found.start : found.end]):
                 break
-            data = data[end:]
+            data = data[found.end :]
         if data:
             self._receive_as_usual(data, is_free=self._is_free())
 
@@ -189,10 +187,8 @@ class DirectProtocol(GuardedProtocol):
         if len(head) > HEAD_BYTES_MAX:
             return
         route = direct.route(cast(Scope, self.scope))
-        if route is not None and self._received == len(head) + route.length:
-            if len(self._routes) >= HEADS_MAX:
-                self._routes.clear()
-            self._routes[head] = route
+        if route is not None:
+            self._heads.add(head, route, self._received)
 
     def look(self, now: float) -> None:
         """End the connection if it is overdue; what is being collected has its own short time."""
@@ -201,7 +197,7 @@ class DirectProtocol(GuardedProtocol):
 
     def forget_heads(self) -> None:
         """Ask for a key again with the next request."""
-        self._routes.clear()
+        self._heads.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or was told to go."""

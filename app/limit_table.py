@@ -12,8 +12,8 @@ from typing import NamedTuple
 from app import (
     authors,
     connection_guard,
-    direct_protocol,
     hot_path,
+    known_heads,
     learning_budget,
     live_stream,
     replica,
@@ -96,7 +96,7 @@ GROUPS: dict[str, list[Limit]] = {
             "503 busy",
         ),
         _fixed(
-            "heads that a connection remembers", direct_protocol.HEADS_MAX, "", "forgotten"
+            "heads that a connection remembers", known_heads.HEADS_MAX, "", "forgotten"
         ),
     ],
     "Deadlines": [

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from app.known_heads import HEADS_MAX
 from app.redis_condition import RedisCondition
 from tests.app.direct_client import ONE, Client, request
 from tests.app.http_service import Service, running
@@ -93,7 +94,7 @@ async def test_the_first_request_of_a_head_goes_the_usual_way(
                 request(ONE, "/predict", "A: b"),
             ):
                 assert b" 200 OK" in await client.ask(data)
-        assert asked == [True, True]
+        assert asked == [True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ async def test_heads_remembered_are_bounded(redis_url: str, tmp_path: Path) -> N
         client = Client(service, direct=True)
         for i in range(200):
             await client.ask(request(ONE, "/predict", f"X-Request: {i}"))
-        assert len(client.protocol._routes) <= 64
+        assert len(client.protocol._heads) == HEADS_MAX
 
 
 async def test_a_model_that_is_deleted_is_gone_for_the_short_way_too(
