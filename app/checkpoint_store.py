@@ -27,7 +27,7 @@ Manifests are opaque bytes here; their codec is ftrl_core.checkpoint.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,8 +103,9 @@ class CheckpointStore:
         generation: str,
         pages: Mapping[int, Bytes],
         segments: Mapping[int, Bytes] | None = None,
+        in_flight: Callable[[], int] = lambda: IN_FLIGHT_BYTES,
     ) -> None:
-        """Write pages and state segments, each under its index, at most IN_FLIGHT_BYTES at once.
+        """Write pages and state segments, each under its index, at most in_flight() bytes at once.
 
         Repeating it is safe. Raises CheckpointRefused "unregistered", "dead" or "closed".
         """
@@ -112,7 +113,7 @@ class CheckpointStore:
         batch_bytes = 0
         for kind, index, data in _items(pages, segments or {}):
             size = memoryview(data).nbytes
-            if batch and batch_bytes + size > IN_FLIGHT_BYTES:
+            if batch and batch_bytes + size > in_flight():
                 await self._put.call_many(self.connections, batch)
                 batch, batch_bytes = [], 0
             batch.append(self._put_command(generation, kind, index, data))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.checkpoint_garbage import CheckpointGarbage
-from app.checkpoint_store import CheckpointStore
+from app.checkpoint_store import IN_FLIGHT_BYTES, CheckpointStore
 from app.errors import CheckpointRefused, LogError, ModelGone, WrongEpoch
 from app.failpoints import failpoint
 from ftrl_core.batch import U8
@@ -29,6 +29,7 @@ from ftrl_core.model import Model
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 TOUCH_BYTES = 4096  # a page of memory
+HURRY_MAX = 4  # doublings of IN_FLIGHT_BYTES
 BUFFER_KEPT_BYTES = 64 << 20  # from one checkpoint to the next; 512 MiB more are had in 35 ms
 LOST_RACES = frozenset({"not_newer", "base_gone", "dead", "unregistered", "stale_drop"})
 FULL_ROUNDS = 3  # commit, commit at an equal position, and a begin that trims up to it
@@ -69,6 +70,7 @@ class Checkpointing:
         self.committed_at: float | None = None  # time.time() when this replica learned of it
         self.last_seconds: float | None = None  # how long the last one took to write
         self._full_rounds = 0
+        self._grown = 0  # bytes of log since the cut
 
     def log_is_full(self) -> None:
         """An append was refused: checkpoint until both kept manifests are at the head, for the log
@@ -89,6 +91,7 @@ class Checkpointing:
 
     def is_due(self, model: Model, log_bytes: int, last_entry_at: float) -> bool:
         """Whether to checkpoint now; log_bytes counts what was folded since the last cut."""
+        self._grown = log_bytes
         if self.running or time.monotonic() < self._not_before:
             return False
         if self._full_rounds:
@@ -181,11 +184,17 @@ class Checkpointing:
         self.last_seconds = time.monotonic() - started
         return True
 
+    def _in_flight(self) -> int:
+        """How much of the cut is sent at once: little, so that nobody waits for it; twice as much
+        for each checkpoint_log_bytes that the log has grown meanwhile, or a learner in bulk fills
+        the log before its older part can be trimmed."""
+        return IN_FLIGHT_BYTES << min(self._grown // max(self._options.log_bytes, 1), HURRY_MAX)
+
     async def _write_steps(self, taken: Cut, nonce: str, base: _Base) -> None:
         store = self._store
         generation = await store.begin(base.generation, taken.position, trim=self._options.trim)
         manifest = Manifest.advance(base.manifest, taken, generation, nonce)
-        await store.put_pages(generation, taken.pages, taken.segments)
+        await store.put_pages(generation, taken.pages, taken.segments, self._in_flight)
         await store.commit(
             generation,
             manifest.encode(),

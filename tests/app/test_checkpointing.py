@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from app import checkpointing
-from app.checkpoint_store import Bytes
+from app.checkpoint_store import IN_FLIGHT_BYTES, Bytes
 from app.errors import Unavailable
 from app.hub import Hub
 from app.redis_keys import ModelKeys
@@ -98,6 +98,29 @@ async def test_checkpoints_leave_nothing_behind(
         assert rows <= 3
 
 
+async def test_more_is_sent_at_once_the_more_the_log_grows(
+    redis_url: str, tmp_path: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hub_on(redis_url, tmp_path, checkpoint_log_bytes=30_000) as hub:
+        replica = await default_of(hub)
+        checkpoints = replica._owner.checkpoints
+        store, asked = replica._owner.store, []
+        put = store.put_pages
+
+        async def learning_put(*given: Any) -> None:
+            asked.append(given[3]())
+            for _ in range(10):
+                await replica.learn(batch_of(random, 1000))  # 25 KB each
+            asked.append(given[3]())
+            await put(*given)
+
+        monkeypatch.setattr(store, "put_pages", learning_put)
+        await replica.learn(batch_of(random, 1000))
+        await replica.checkpoint()
+        assert asked[:2] == [IN_FLIGHT_BYTES, IN_FLIGHT_BYTES << checkpointing.HURRY_MAX]
+        assert checkpoints.committed_seq > 0
+
+
 @pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
 async def test_a_large_copy_is_not_kept(
     redis_url: str,
@@ -136,13 +159,16 @@ async def test_two_requests_for_a_checkpoint_are_not_written_at_once(
         put, writing = store.put_pages, 0
 
         async def slow_put(
-            generation: str, pages: Mapping[int, Bytes], segments: Mapping[int, Bytes]
+            generation: str,
+            pages: Mapping[int, Bytes],
+            segments: Mapping[int, Bytes],
+            in_flight: Callable[[], int],
         ) -> None:
             nonlocal writing
             writing += 1
             assert writing == 1
             await asyncio.sleep(0.05)
-            await put(generation, pages, segments)
+            await put(generation, pages, segments, in_flight)
             writing -= 1
 
         monkeypatch.setattr(store, "put_pages", slow_put)
