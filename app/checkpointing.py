@@ -186,9 +186,9 @@ class Checkpointing:
 
     def _in_flight(self) -> int:
         """How much of the cut is sent at once: little, so that nobody waits for it; twice as much
-        for each checkpoint_log_bytes that the log has grown meanwhile, or a learner in bulk fills
-        the log before its older part can be trimmed."""
-        return IN_FLIGHT_BYTES << min(self._grown // max(self._options.log_bytes, 1), HURRY_MAX)
+        for each quarter of checkpoint_log_bytes that the log has grown meanwhile, or a learner in
+        bulk fills the log before its older part can be trimmed."""
+        return IN_FLIGHT_BYTES << min(4 * self._grown // self._options.log_bytes, HURRY_MAX)
 
     async def _write_steps(self, taken: Cut, nonce: str, base: _Base) -> None:
         store = self._store
