@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     memory_limit: ByteCount = Field(8 << 30, description="memory of all models together, bytes")
 
     # Log and checkpoints
-    log_bytes_max: ByteCount = Field(512 << 20, description="log a model may keep, bytes")
+    log_bytes_max: ByteCount = Field(1 << 30, description="log a model may keep, bytes")
     checkpoint_log_bytes: ByteCount = Field(64 << 20, description="log between checkpoints, bytes")
     checkpoint_idle_seconds: PositiveFloat = Field(
         2.0, description="quiet time before a checkpoint"
