@@ -61,7 +61,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "page-left-out",
         "a page that the manifest names is not written, and not missed",
         CHECKPOINTING,
-        "await store.put_pages(generation, taken.pages, taken.segments)",
+        "await store.put_pages(generation, taken.pages, taken.segments, self._in_flight)",
         "await store.put_pages(\n"
         "            generation, dict(list(taken.pages.items())[1:]), taken.segments\n        )",
         Edit(
@@ -74,7 +74,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "commit-before-the-pages",
         "the manifest is flipped first: a death before the pages leaves one that names nothing",
         CHECKPOINTING,
-        "        await store.put_pages(generation, taken.pages, taken.segments)\n",
+        "        await store.put_pages(generation, taken.pages, taken.segments, self._in_flight)\n",
         "",
         Edit(
             CHECKPOINTING,

@@ -56,7 +56,7 @@ def test_a_redis_without_room_for_its_tables(redis_server: EmbeddedServer, tmp_p
         client.config_set("maxmemory", 600 << 20)
         status, found = doctor("--redis-url", redis_server.url, "--data-dir", tmp_path)
         assert (status, found["redis memory"]["ok"]) == (1, False)
-        assert "768 MiB of 600 MiB" in found["redis memory"]["detail"]
+        assert "1.25 GiB of 600 MiB" in found["redis memory"]["detail"]
         client.config_set("maxmemory", 2 << 30)
         status, found = doctor("--redis-url", redis_server.url, "--data-dir", tmp_path)
         assert (status, found["redis memory"]["ok"]) == (0, True)
