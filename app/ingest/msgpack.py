@@ -19,11 +19,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from app.ingest.bodies import decode_json
 from app.ingest.msgpack_text import json_of_msgpack
-from app.ingest.rows import EventId, LearnRow, settle
-from ftrl_core.batch import ExampleBatch, canonicalise
+from app.ingest.rows import EventId, LearnRow, batch_of, settle
+from ftrl_core.batch import ExampleBatch
 from ftrl_core.errors import TooLarge
 from ftrl_core.features import Reader
-from ftrl_core.json_scan import ScannedRows, with_shared
+from ftrl_core.json_scan import ScannedRows
 from ftrl_core.limits import Limits
 from ftrl_core.msgpack_scan import MSGPACK_SPARE_BYTES, scan_maps
 
@@ -87,14 +87,7 @@ def _usual(body: bytes, reader: Reader) -> ExampleBatch | None:
     scanned = _scan([row.features for row in rows], reader, count, canonical=common is None)
     if scanned is None:
         return None
-    if common is not None:
-        scanned = with_shared(scanned, common)
-    arrays = (
-        scanned.row_offsets, scanned.name_hashes, scanned.feature_hashes, scanned.values
-    )  # fmt: skip
-    if not scanned.is_canonical:
-        arrays = canonicalise(*arrays)
-    return ExampleBatch(*arrays, labels, weights, event_ids)
+    return batch_of(scanned, common, (labels, weights, event_ids), reader.limits)
 
 
 def _parsed(

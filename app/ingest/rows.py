@@ -31,6 +31,7 @@ from ftrl_core.json_scan import (
 )
 from ftrl_core.json_string import SPARE_BYTES
 from ftrl_core.limits import Limits
+from ftrl_core.text_scan import Fields
 
 EventId = Annotated[str, Meta(min_length=1)] | int
 
@@ -88,16 +89,26 @@ def rows_to_batch(
         scanned = _with_slow(scanned, rows[:bad], source, reader, shared_count)
     if bad < len(rows):
         explain(bad, source, reader, shared_count)
-    if common is not None:
-        scanned = with_shared(scanned, common)
-    if scanned.values.size > reader.limits.request_features:
-        raise _too_many_features(reader.limits)
+    return batch_of(scanned, common, (labels, weights, event_ids), reader.limits)
+
+
+def batch_of(
+    scanned: ScannedRows, shared: ScannedRows | None, fields: Fields, limits: Limits
+) -> ExampleBatch:
+    """The batch of rows none of which is slow, the row `shared` merged into each.
+
+    fields are labels, weights and event ids. Raises TooLarge.
+    """
+    if shared is not None:
+        scanned = with_shared(scanned, shared)
+    if scanned.values.size > limits.request_features:
+        raise _too_many_features(limits)
     arrays = (
         scanned.row_offsets, scanned.name_hashes, scanned.feature_hashes, scanned.values
     )  # fmt: skip
     if not scanned.is_canonical:
         arrays = canonicalise(*arrays)
-    return ExampleBatch(*arrays, labels, weights, event_ids)
+    return ExampleBatch(*arrays, *fields)
 
 
 def settle(
