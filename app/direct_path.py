@@ -1,6 +1,6 @@
 """POST /learn and /predict answered where their bytes are received: no task, no scope, no routing.
 
-    head of the request, byte for byte one that was admitted before on this connection
+    head of the request, but for its length one that was admitted before on this connection
       │                                                   (app/direct_protocol.py)
       ├─► /predict  body ─► features, raw ─► score_rows ─► reply      microseconds, no await
       └─► /learn    body ─► ExampleBatch ─► replica.submit ─► a future, whose result is the reply
